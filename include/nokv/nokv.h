@@ -1,0 +1,345 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * nokv/nokv.h - the public interface of libnokv, an embedded, ordered, durable key-value engine for Linux.
+ *
+ * A database is a directory. Keys and values are byte strings of any content; keys are ordered as memcmp() orders
+ * them, a prefix before what it is a prefix of. One process has a database open for writing at a time.
+ *
+ * Threads: a nokv_db may be used by any number of threads at once. A nokv_batch, a nokv_iter and a nokv_value belong
+ * to one thread at a time. Snapshots may be shared.
+ *
+ * Errors: every fallible function returns a nokv_status and leaves its out-parameters untouched when that is not
+ * NOKV_OK. nokv_error_message() says, per thread, what went wrong last, where it was noticed and what to do.
+ *
+ * Durability: see nokv_sync. By default an acknowledged write survives the death of the process (kill -9), and a power
+ * cut may lose the newest writes, never one in the middle and never half a batch.
+ */
+#ifndef NOKV_NOKV_H
+#define NOKV_NOKV_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "nokv/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define NOKV_API __attribute__((visibility("default")))
+#define NOKV_MUST_CHECK __attribute__((warn_unused_result))
+#else
+#define NOKV_API
+#define NOKV_MUST_CHECK
+#endif
+
+#define NOKV_VERSION_MAJOR 0
+#define NOKV_VERSION_MINOR 1
+#define NOKV_VERSION_PATCH 0
+
+/* Limits, checked at every entry; beyond them NOKV_ERR_INVALID (empty key) or NOKV_ERR_TOO_LARGE. */
+#define NOKV_KEY_SIZE_MAX 65535u          /* bytes; the least is 1 */
+#define NOKV_VALUE_SIZE_MAX (1ull << 30)  /* bytes; the least is 0 */
+#define NOKV_BATCH_SIZE_MAX (2000ull << 20) /* bytes of one encoded batch */
+
+typedef struct nokv_db nokv_db;
+typedef struct nokv_batch nokv_batch;
+typedef struct nokv_iter nokv_iter;
+typedef struct nokv_snapshot nokv_snapshot;
+
+/* Borrowed bytes; who owns them and until when is said where one is returned. */
+typedef struct nokv_slice {
+    const void *data;
+    size_t size; /* bytes */
+} nokv_slice;
+
+/*
+ * A value that is read in place. `data` points into a table's mapping or into a memtable and stays valid until
+ * nokv_value_release(), whatever is written, flushed or compacted meanwhile, at the cost of keeping that file or
+ * memtable alive. Must be released before nokv_close(). The `_` members are the library's.
+ */
+typedef struct nokv_value {
+    const void *data;
+    size_t size; /* bytes */
+    void *_pin;
+    uint64_t _kind;
+} nokv_value;
+
+/* What an acknowledged write is safe from. */
+typedef enum nokv_sync {
+    NOKV_SYNC_DEFAULT = 0, /* in write options: what the database was opened with */
+    NOKV_SYNC_NONE = 1,    /* death of the process; a power cut may lose the newest writes */
+    NOKV_SYNC_COMMIT = 2,  /* a power cut as well: on stable storage before the call returns (group commit) */
+} nokv_sync;
+
+/* How a component's files are read or written. Not every pair makes sense; nokv_open() refuses those that do not. */
+typedef enum nokv_io_model {
+    NOKV_IO_DEFAULT = 0,
+    NOKV_IO_STD = 1,    /* pread, pwrite, fdatasync through the page cache */
+    NOKV_IO_MMAP = 2,   /* read-only mapping of sealed files */
+    NOKV_IO_DIRECT = 3, /* O_DIRECT */
+    NOKV_IO_URING = 4,  /* io_uring; falls back to NOKV_IO_STD where the kernel refuses, and the stats say so */
+} nokv_io_model;
+
+/*
+ * Options of nokv_open(). Set `struct_size` through nokv_options_init(), then change what you need. Zero means the
+ * default in every field. New fields are only ever appended, so an older caller keeps working.
+ */
+typedef struct nokv_options {
+    uint32_t struct_size;        /* set by nokv_options_init() */
+    bool create_if_missing;      /* default true through nokv_options_init() */
+    bool error_if_exists;        /* default false */
+    bool read_only;              /* never writes a byte below the directory; default false */
+    bool inline_background_work; /* no threads: flushes and compactions run inside the writing call; default false */
+    nokv_sync sync;              /* default NOKV_SYNC_NONE */
+    uint64_t memtable_bytes;     /* a memtable is flushed at this size; default 64 MiB, 64 KiB to 4 GiB */
+    uint32_t memtables_max;      /* active + waiting for flush, above which writers wait; default 4, 2 to 64 */
+    uint32_t background_threads; /* flush and compaction; default 2, 1 to 64 */
+    uint64_t wal_buffer_bytes;   /* shared buffer in front of the WAL; default 4 MiB, 64 KiB to 1 GiB, power of two */
+    uint64_t table_bytes;        /* target size of a table file; default 64 MiB, 64 KiB to 4 GiB */
+    uint32_t block_bytes;        /* target size of a data block; default 4096, a multiple of 4096, at most 64 KiB */
+    uint32_t filter_bits_per_key; /* default 10, at most 32; UINT32_MAX turns filters off */
+    uint64_t level_base_bytes;   /* size from which a deeper level is opened; default 256 MiB, at least table_bytes */
+    uint32_t level_ratio;        /* each level is this much larger than the one above; default 10, 2 to 100 */
+    uint32_t l0_compact_files;   /* level-0 files that start a compaction; default 4, 2 to 256 */
+    uint32_t l0_slowdown_files;  /* level-0 files from which writers are slowed; default 3 x l0_compact_files */
+    uint32_t l0_stop_files;      /* slow-down reaches its strongest here; default 3 x l0_slowdown_files */
+    nokv_io_model sst_read;      /* point reads and scans of tables: default NOKV_IO_MMAP (the only one so far) */
+    nokv_io_model wal_write;     /* default NOKV_IO_STD; NOKV_IO_DIRECT and NOKV_IO_URING are possible */
+    nokv_io_model background_io; /* flush and compaction: default NOKV_IO_STD; DIRECT and URING are possible */
+} nokv_options;
+
+typedef struct nokv_write_options {
+    uint32_t struct_size; /* sizeof(nokv_write_options) */
+    nokv_sync sync;
+} nokv_write_options;
+
+typedef struct nokv_read_options {
+    uint32_t struct_size;          /* sizeof(nokv_read_options) */
+    const nokv_snapshot *snapshot; /* NULL: what is acknowledged at the call */
+} nokv_read_options;
+
+/* What a nokv_iter walks over. Slices are copied. An empty slice (size 0) means no bound. */
+typedef struct nokv_iter_options {
+    uint32_t struct_size;          /* sizeof(nokv_iter_options) */
+    const nokv_snapshot *snapshot; /* NULL: what is acknowledged when the iterator is created */
+    nokv_slice lower;              /* the first key that may be shown (inclusive) */
+    nokv_slice upper;              /* the first key that may not be shown any more (exclusive) */
+    nokv_slice prefix;             /* only keys that begin with it; combines with the bounds */
+} nokv_iter_options;
+
+/* ---- version, errors ------------------------------------------------------------------------------------------ */
+
+/* "0.1.0"; static. */
+NOKV_API const char *nokv_version(void);
+/* "NOKV_ERR_IO"; static. "NOKV_ERR_?" for an unknown number. */
+NOKV_API const char *nokv_status_name(nokv_status status);
+/* One line for people; static. */
+NOKV_API const char *nokv_status_text(nokv_status status);
+/*
+ * What the last failed call on this thread ran into: what, in which file and where, what to do, and the source line
+ * that noticed it. Owned by the library, valid until the thread's next failing call. "" when none failed yet.
+ */
+NOKV_API const char *nokv_error_message(void);
+
+/* ---- open and close ------------------------------------------------------------------------------------------- */
+
+/* Set every field to its default. */
+NOKV_API void nokv_options_init_sized(nokv_options *options, size_t struct_size);
+static inline void nokv_options_init(nokv_options *options)
+{
+    nokv_options_init_sized(options, sizeof *options);
+}
+
+/*
+ * Open the database in directory `path` (its parent must exist), recovering what a dead process or a power cut left.
+ * `options` NULL: all defaults. The handle goes to *out_db and is closed with nokv_close().
+ * Errors: NOT_FOUND (missing, and create_if_missing is off, or read_only), EXISTS, INVALID (an option, named),
+ * BUSY (owner's pid in the message), CORRUPT (file and offset in the message), NOT_SUPPORTED (format from the future),
+ * IO, NO_SPACE, NO_MEMORY.
+ */
+NOKV_API NOKV_MUST_CHECK nokv_status nokv_open(const char *path, const nokv_options *options, nokv_db **out_db);
+
+/*
+ * Wait for running background work to stop, write and sync the WAL and release everything. The handle is gone
+ * afterwards whatever is returned. Iterators, snapshots and values must have been released: a bug otherwise, which is
+ * asserted. Errors: IO, NO_SPACE, POISONED (the tail of the WAL could not be made durable; it is still in the shared
+ * buffer). NULL is accepted.
+ */
+NOKV_API nokv_status nokv_close(nokv_db *db);
+
+/* Remove every file of the database in `path` and the directory if it is then empty. BUSY while it is open. */
+NOKV_API NOKV_MUST_CHECK nokv_status nokv_destroy(const char *path);
+
+/* ---- write ---------------------------------------------------------------------------------------------------- */
+
+/* `options` NULL: the defaults. Atomic. Errors of all writes: INVALID, TOO_LARGE, READ_ONLY, POISONED, IO, NO_SPACE,
+ * NO_MEMORY; nothing is written then (for IO and POISONED: nothing is acknowledged, and after a reopen the write may be
+ * there or not, as a whole). */
+NOKV_API NOKV_MUST_CHECK nokv_status nokv_put(nokv_db *db, const void *key, size_t key_size, const void *value,
+                                              size_t value_size, const nokv_write_options *options);
+/* Deleting an absent key succeeds. */
+NOKV_API NOKV_MUST_CHECK nokv_status nokv_delete(nokv_db *db, const void *key, size_t key_size,
+                                                 const nokv_write_options *options);
+
+/* A batch is applied as a whole or not at all, in order; later entries win. The bytes are copied in. */
+NOKV_API NOKV_MUST_CHECK nokv_status nokv_batch_create(nokv_batch **out_batch);
+NOKV_API void nokv_batch_destroy(nokv_batch *batch); /* NULL is accepted */
+NOKV_API void nokv_batch_clear(nokv_batch *batch);
+NOKV_API size_t nokv_batch_count(const nokv_batch *batch);
+NOKV_API NOKV_MUST_CHECK nokv_status nokv_batch_put(nokv_batch *batch, const void *key, size_t key_size,
+                                                    const void *value, size_t value_size);
+NOKV_API NOKV_MUST_CHECK nokv_status nokv_batch_delete(nokv_batch *batch, const void *key, size_t key_size);
+/* The batch is unchanged and may be written again or cleared. An empty batch succeeds and writes nothing. */
+NOKV_API NOKV_MUST_CHECK nokv_status nokv_write(nokv_db *db, nokv_batch *batch, const nokv_write_options *options);
+
+/* ---- read ----------------------------------------------------------------------------------------------------- */
+
+/*
+ * Read in place: no copy, and on a hot key no system call and no allocation. *out_value must be released.
+ * Errors: NOT_FOUND, INVALID, TOO_LARGE, CORRUPT, IO, NO_MEMORY (only a thread's first call).
+ */
+NOKV_API NOKV_MUST_CHECK nokv_status nokv_get(nokv_db *db, const void *key, size_t key_size,
+                                              const nokv_read_options *options, nokv_value *out_value);
+/* Release what nokv_get() pinned; any thread may do it. A zeroed nokv_value is accepted. Clears it. */
+NOKV_API void nokv_value_release(nokv_value *value);
+/*
+ * Copy the value to `buffer` (capacity bytes) and its full size to *out_size. TOO_LARGE, with *out_size set, when it
+ * does not fit: the one case in which an out-parameter is written on an error. Other errors as nokv_get().
+ */
+NOKV_API NOKV_MUST_CHECK nokv_status nokv_get_copy(nokv_db *db, const void *key, size_t key_size,
+                                                   const nokv_read_options *options, void *buffer, size_t capacity,
+                                                   size_t *out_size);
+
+/* A consistent view of the whole database at this moment. Keeps superseded versions alive: release it. */
+NOKV_API NOKV_MUST_CHECK nokv_status nokv_snapshot_create(nokv_db *db, const nokv_snapshot **out_snapshot);
+NOKV_API void nokv_snapshot_release(nokv_db *db, const nokv_snapshot *snapshot); /* NULL is accepted */
+
+/*
+ * An iterator shows the database as of its creation (or its snapshot). It starts out not valid: position it first.
+ * `options` NULL: everything. It keeps the files that it reads alive; destroy it before nokv_close().
+ */
+NOKV_API NOKV_MUST_CHECK nokv_status nokv_iter_create(nokv_db *db, const nokv_iter_options *options,
+                                                      nokv_iter **out_iter);
+NOKV_API void nokv_iter_destroy(nokv_iter *iter); /* NULL is accepted */
+NOKV_API void nokv_iter_first(nokv_iter *iter);
+NOKV_API void nokv_iter_last(nokv_iter *iter);
+NOKV_API void nokv_iter_seek(nokv_iter *iter, const void *key, size_t key_size);          /* first key >= key */
+NOKV_API void nokv_iter_seek_for_prev(nokv_iter *iter, const void *key, size_t key_size); /* last key <= key */
+NOKV_API void nokv_iter_next(nokv_iter *iter); /* REQUIRES: valid */
+NOKV_API void nokv_iter_prev(nokv_iter *iter); /* REQUIRES: valid */
+/* False at either end and after an error: look at nokv_iter_status() to tell them apart. */
+NOKV_API bool nokv_iter_valid(const nokv_iter *iter);
+/* NOKV_OK, or why the iterator stopped: CORRUPT, IO, NO_MEMORY. Positioning it anew clears it. */
+NOKV_API NOKV_MUST_CHECK nokv_status nokv_iter_status(const nokv_iter *iter);
+/*
+ * REQUIRES: valid. In place: the slice stays valid until the iterator is destroyed, not only until it moves
+ * (the iterator holds every file and memtable that it reads).
+ */
+NOKV_API nokv_slice nokv_iter_key(const nokv_iter *iter);
+NOKV_API nokv_slice nokv_iter_value(const nokv_iter *iter);
+
+/* ---- maintenance ---------------------------------------------------------------------------------------------- */
+
+/* Write the memtables to tables and wait until they are durable there. */
+NOKV_API NOKV_MUST_CHECK nokv_status nokv_flush(nokv_db *db);
+/* Everything written so far is on stable storage when it returns (the WAL is synced, no table is built). */
+NOKV_API NOKV_MUST_CHECK nokv_status nokv_sync_wal(nokv_db *db);
+/* Flush, then compact every key in [first, last] down to the bottom level. NULL: from the start, to the end. */
+NOKV_API NOKV_MUST_CHECK nokv_status nokv_compact_range(nokv_db *db, const void *first, size_t first_size,
+                                                        const void *last, size_t last_size);
+/* Wait until no flush and no compaction is due. Reports a background error if there is one. */
+NOKV_API NOKV_MUST_CHECK nokv_status nokv_wait_idle(nokv_db *db);
+
+/* ---- inspection ----------------------------------------------------------------------------------------------- */
+
+/* Progress of a long inspection; return false to stop it (the call then returns ABORTED). */
+typedef bool (*nokv_progress_fn)(void *arg, uint64_t done_bytes, uint64_t total_bytes);
+
+typedef struct nokv_verify_report {
+    uint64_t files;       /* tables read */
+    uint64_t bytes;       /* of those */
+    uint64_t blocks;      /* checksums verified */
+    uint64_t entries;     /* order, level bounds and kinds verified */
+    uint64_t wal_records; /* verified when the database was opened */
+} nokv_verify_report;
+
+/* Read every table through: every checksum, the order of the entries, the bounds in the MANIFEST, every reference. */
+NOKV_API NOKV_MUST_CHECK nokv_status nokv_verify(nokv_db *db, nokv_progress_fn progress, void *arg,
+                                                 nokv_verify_report *out_report);
+
+#define NOKV_LEVELS_MAX 8
+
+/* The components in whose name I/O is counted. */
+typedef enum nokv_component {
+    NOKV_COMPONENT_WAL = 0,
+    NOKV_COMPONENT_MANIFEST,
+    NOKV_COMPONENT_SST,        /* reads of tables by gets and iterators */
+    NOKV_COMPONENT_VLOG,
+    NOKV_COMPONENT_FLUSH,
+    NOKV_COMPONENT_COMPACTION,
+    NOKV_COMPONENT_OTHER,      /* CURRENT, LOCK, directories */
+    NOKV_COMPONENT_COUNT
+} nokv_component;
+
+typedef struct nokv_component_stats {
+    const char *name;        /* "wal"; static */
+    const char *model;       /* "mmap"; static; what is in use, after any fall-back */
+    uint64_t files;          /* now */
+    uint64_t bytes;          /* now, on disk */
+    uint64_t resident_bytes; /* in the page cache, when asked for; UINT64_MAX: not known */
+    uint64_t reads, read_bytes;
+    uint64_t writes, write_bytes;
+    uint64_t syncs;
+    uint64_t calls;          /* all system calls, those above included */
+    uint64_t sync_ns_p50, sync_ns_p99, write_ns_p50, write_ns_p99, read_ns_p50, read_ns_p99;
+} nokv_component_stats;
+
+typedef struct nokv_level_stats {
+    uint64_t files, bytes, entries, tombstones;
+    uint64_t read_bytes, write_bytes; /* by compactions into this level */
+    uint64_t compactions, trivial_moves;
+    double score;                     /* from 1.0 on a compaction is due */
+} nokv_level_stats;
+
+typedef struct nokv_stats {
+    uint32_t struct_size; /* set by the caller: sizeof(nokv_stats) */
+    nokv_component_stats components[NOKV_COMPONENT_COUNT];
+    nokv_level_stats levels[NOKV_LEVELS_MAX];
+    uint64_t sequence;          /* of the newest visible write */
+    uint64_t puts, deletes, batches, gets, gets_found, iterators; /* since open */
+    uint64_t user_bytes_written; /* keys + values */
+    uint64_t memtable_bytes, immutable_count, immutable_bytes;
+    uint64_t snapshots;
+    uint64_t flushes, compactions;
+    uint64_t pending_compaction_bytes;
+    uint64_t stall_ns, slowdown_ns;   /* time that writers waited, and were slowed */
+    uint64_t wal_groups, wal_records; /* group commits, and the batches in them */
+    uint64_t recovered_records, recovered_cut_bytes; /* at open: replayed, and cut off a torn tail */
+    nokv_status background_error;     /* NOKV_OK, or what stopped background work or poisoned the database */
+    const char *io_uring;             /* "on", "off", or why the kernel refused; static */
+} nokv_stats;
+
+/* Fill *stats (struct_size set). `with_residency` asks the kernel which pages are cached: system calls per file. */
+NOKV_API NOKV_MUST_CHECK nokv_status nokv_stats_get(nokv_db *db, bool with_residency, nokv_stats *stats);
+/* The same as a text of some 40 lines. Free with nokv_free(). */
+NOKV_API NOKV_MUST_CHECK nokv_status nokv_stats_text(nokv_db *db, char **out_text);
+
+typedef enum nokv_file_kind { NOKV_FILE_WAL = 1, NOKV_FILE_MANIFEST = 2, NOKV_FILE_SST = 3 } nokv_file_kind;
+/* One line of a dump, without a newline; valid during the call. Return false to stop. */
+typedef bool (*nokv_dump_fn)(void *arg, const char *line);
+/*
+ * Print a database file for people, record by record or block by block, without opening the database. Damage is a line
+ * of the dump and makes the call return CORRUPT at the end. Never writes.
+ */
+NOKV_API NOKV_MUST_CHECK nokv_status nokv_dump_file(const char *path, nokv_file_kind kind, nokv_dump_fn line, void *arg);
+
+/* Free memory that the library handed out and whose docstring names this function. NULL is accepted. */
+NOKV_API void nokv_free(void *memory);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

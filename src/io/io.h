@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * io/io.h - everything that the engine asks of the operating system: files, directories, locks, the clock.
+ *
+ * A `struct io` is one environment: the real one (io_real_create) or the simulated disk (io/sim.h). A file is opened in
+ * it with an I/O model, for a component; the model chooses the backend, the component chooses where its calls are
+ * counted. The engine never calls the kernel for files by any other way.
+ *
+ * Offsets and sizes are bytes. A path is relative to the process's working directory or absolute; the simulated disk
+ * takes it as a name. Every function returns NOKV_OK or a status whose message names the path, the operation and the
+ * errno. EINTR and short transfers are handled below this interface. Thread-safe, except that one file must not be
+ * closed while it is used.
+ */
+#ifndef IO_IO_H
+#define IO_IO_H
+
+#include "base/base.h"
+#include "base/histogram.h"
+
+struct io;
+struct io_file;
+
+/* How a file is accessed; the conformance suite runs over all of them. */
+enum io_model {
+    IO_STD,    /* pread, pwrite, fdatasync */
+    IO_MMAP,   /* sealed files only: io_map; reads copy out of the mapping; writes are refused */
+    IO_DIRECT, /* O_DIRECT; any offset, size and buffer may be asked for, alignment is handled inside */
+    IO_URING,  /* io_uring, one ring per thread; falls back to IO_STD where the kernel refuses */
+    IO_MODEL_COUNT
+};
+
+/* In whose name a call is counted; the order is that of nokv_component. */
+enum io_component {
+    IO_WAL,
+    IO_MANIFEST,
+    IO_SST,
+    IO_VLOG,
+    IO_FLUSH,
+    IO_COMPACTION,
+    IO_OTHER,
+    IO_COMPONENT_COUNT
+};
+
+enum io_op {
+    IO_OP_OPEN,
+    IO_OP_CLOSE,
+    IO_OP_READ,
+    IO_OP_WRITE,
+    IO_OP_SYNC,       /* file data */
+    IO_OP_SYNC_DIR,
+    IO_OP_PREALLOCATE,
+    IO_OP_TRUNCATE,
+    IO_OP_MAP,        /* map and unmap */
+    IO_OP_ADVISE,     /* every hint: writeback, drop, advice, residency */
+    IO_OP_NAMESPACE,  /* rename, unlink, mkdir, rmdir, list, stat, lock */
+    IO_OP_COUNT
+};
+
+struct io_op_stats {
+    _Atomic uint64_t calls; /* system calls issued (of the simulated disk: operations) */
+    _Atomic uint64_t bytes; /* of reads and writes */
+    _Atomic uint64_t errors;
+    struct histogram ns; /* per call */
+};
+
+struct io_component_stats {
+    struct io_op_stats ops[IO_OP_COUNT];
+};
+
+/* ---- environments --------------------------------------------------------------------------------------------- */
+
+/* The real operating system. */
+enum nokv_status io_real_create(struct io **out_io) MUST_CHECK;
+/* REQUIRES: every file and map is closed. NULL is accepted. */
+void io_destroy(struct io *io);
+/* Live counters; they stay valid until io_destroy. */
+const struct io_component_stats *io_component_stats(const struct io *io, enum io_component component);
+/* "on", "not used yet", or why the kernel refused; static. */
+const char *io_uring_state(const struct io *io);
+const char *io_model_name(enum io_model model);             /* "std" */
+const char *io_component_name(enum io_component component); /* "wal" */
+
+/* Monotonic nanoseconds; the simulated disk has a clock of its own that moves with its operations. */
+uint64_t io_now_ns(struct io *io);
+/* Wall-clock milliseconds since 1970, for expiry. */
+uint64_t io_wall_ms(struct io *io);
+/* Sleep (simulated: move the clock). */
+void io_sleep_ns(struct io *io, uint64_t ns);
+
+/* ---- files ---------------------------------------------------------------------------------------------------- */
+
+enum {
+    IO_READ = 1,       /* may be read */
+    IO_WRITE = 2,      /* may be written */
+    IO_CREATE = 4,     /* must not exist yet (EXISTS otherwise) */
+    IO_SCAN_ONCE = 8,  /* will be read through once: large read-ahead, do not keep what was not cached (RWF_DONTCACHE) */
+};
+
+enum nokv_status io_open(struct io *io, const char *path, enum io_component component, enum io_model model,
+                         unsigned flags, struct io_file **out_file) MUST_CHECK;
+/* The handle is gone afterwards, also on error. NULL is accepted. */
+enum nokv_status io_close(struct io_file *file);
+void io_close_ptr(struct io_file **file); /* for CLEANUP on error paths */
+const char *io_path(const struct io_file *file);
+/* The model in use, after a fall-back. */
+enum io_model io_file_model(const struct io_file *file);
+
+/* Read up to `size` bytes at `off`; *out_size is less only at the end of the file. */
+enum nokv_status io_pread(struct io_file *file, void *buffer, size_t size, uint64_t off, size_t *out_size) MUST_CHECK;
+/* Exactly `size` bytes, or CORRUPT ("ends at ..., ... wanted"). */
+enum nokv_status io_pread_exact(struct io_file *file, void *buffer, size_t size, uint64_t off) MUST_CHECK;
+/* All of it or an error; after an error any part may have been written. */
+enum nokv_status io_pwrite(struct io_file *file, const void *data, size_t size, uint64_t off) MUST_CHECK;
+/* Write and be durable on return, size included: one RWF_DSYNC write where the kernel has it, else write and sync. */
+enum nokv_status io_pwrite_durable(struct io_file *file, const void *data, size_t size, uint64_t off) MUST_CHECK;
+/* Data and size are durable on return (fdatasync). After the first failure the caller must never try again. */
+enum nokv_status io_sync(struct io_file *file) MUST_CHECK;
+/* Reserve blocks for [off, off + size) so that writing there cannot run out of space. The size of the file grows to
+ * cover them and they read as zeros. Where the file system has no fallocate: NOKV_OK and nothing reserved. */
+enum nokv_status io_preallocate(struct io_file *file, uint64_t off, uint64_t size) MUST_CHECK;
+enum nokv_status io_truncate(struct io_file *file, uint64_t size) MUST_CHECK;
+enum nokv_status io_size(struct io_file *file, uint64_t *out_size) MUST_CHECK;
+/* Hints; they cannot fail. Start writing back [off, off + size) without waiting (sync_file_range). */
+void io_start_writeback(struct io_file *file, uint64_t off, uint64_t size);
+/* Let go of clean cached pages of [off, off + size) (posix_fadvise DONTNEED). */
+void io_drop_cache(struct io_file *file, uint64_t off, uint64_t size);
+
+/* One read of a group: different files, any order. */
+struct io_read_request {
+    struct io_file *file; /* in */
+    void *buffer;         /* in */
+    size_t size;          /* in */
+    uint64_t off;         /* in */
+    size_t got;           /* out: less than size only at the end of the file */
+    enum nokv_status status; /* out */
+};
+/* Issue them together (IO_URING files at one go) and wait for all. Returns the first failed request's status. */
+enum nokv_status io_read_many(struct io *io, struct io_read_request *requests, size_t count) MUST_CHECK;
+
+/* ---- mappings ------------------------------------------------------------------------------------------------- */
+
+/* A read-only mapping of a whole sealed file; the file handle may be closed while it lives. */
+struct io_map {
+    const uint8_t *data; /* NULL for an empty file */
+    size_t size;
+    struct io *io;
+    enum io_component component;
+    void *impl;
+};
+
+enum io_advice {
+    IO_ADVICE_RANDOM,   /* no read-ahead */
+    IO_ADVICE_POPULATE, /* bring it in now (MADV_POPULATE_READ; MADV_WILLNEED on old kernels) */
+    IO_ADVICE_WILLNEED, /* bring it in soon */
+    IO_ADVICE_HUGE,     /* gather into 2 MiB pages (MADV_COLLAPSE) where the kernel can */
+    IO_ADVICE_COLD,     /* first to go under memory pressure */
+};
+
+/* REQUIRES: opened with IO_READ; nobody changes the file any more. */
+enum nokv_status io_map(struct io_file *file, struct io_map *out_map) MUST_CHECK;
+void io_unmap(struct io_map *map); /* a zeroed one is accepted */
+/* A hint for the pages that hold [off, off + size). True when the kernel took it. */
+bool io_map_advise(const struct io_map *map, size_t off, size_t size, enum io_advice advice);
+/* Bytes of [off, off + size) that are in the page cache now (mincore); UINT64_MAX: not known. */
+uint64_t io_map_resident(const struct io_map *map, size_t off, size_t size);
+
+/*
+ * Call fn(arg) with a SIGBUS that its reads of mapped files raise turned into IO for this call. fn must be pure reading:
+ * no locks, no allocation (its frames are skipped over). Does not nest; costs some ten nanoseconds, no system call.
+ * A SIGBUS elsewhere goes to the host program's handler. The handler is installed by the first call of
+ * io_guard_install() and removed by the last io_guard_remove().
+ */
+enum nokv_status io_guarded(enum nokv_status (*fn)(void *arg), void *arg) MUST_CHECK;
+enum nokv_status io_guard_install(void) MUST_CHECK;
+void io_guard_remove(void);
+
+/* ---- the shared buffer ---------------------------------------------------------------------------------------- */
+
+/*
+ * A small, fully allocated file that is mapped shared and writable, so that stores into it outlive the process (the
+ * kernel owns the pages). The one exception to "never write through a mapping": it never grows, never shrinks, and its
+ * blocks are allocated before it is mapped.
+ */
+struct io_shared {
+    uint8_t *data;
+    size_t size;
+    struct io *io;
+    void *impl;
+};
+
+/* Open or create `path` with exactly `size` bytes; an existing file of that size keeps its bytes, one of another size
+ * is refused with EXISTS (the caller reads it with io_pread, unlinks it and calls again). */
+enum nokv_status io_shared_open(struct io *io, const char *path, size_t size, struct io_shared *out_shared) MUST_CHECK;
+void io_shared_close(struct io_shared *shared); /* a zeroed one is accepted */
+
+/* ---- names ---------------------------------------------------------------------------------------------------- */
+
+enum nokv_status io_rename(struct io *io, const char *from, const char *to) MUST_CHECK; /* replaces `to` */
+enum nokv_status io_unlink(struct io *io, const char *path) MUST_CHECK;
+enum nokv_status io_mkdir(struct io *io, const char *path) MUST_CHECK; /* EXISTS when it is there */
+enum nokv_status io_rmdir(struct io *io, const char *path) MUST_CHECK;
+/* Creations, renames and unlinks in `dir` so far are durable on return. */
+enum nokv_status io_sync_dir(struct io *io, const char *dir) MUST_CHECK;
+/* NOT_FOUND when it is not there. */
+enum nokv_status io_stat(struct io *io, const char *path, uint64_t *out_size) MUST_CHECK;
+bool io_exists(struct io *io, const char *path);
+/* Call fn with each name in `dir`, without "." and "..", in no order, until it returns other than NOKV_OK. */
+enum nokv_status io_list(struct io *io, const char *dir, enum nokv_status (*fn)(void *arg, const char *name),
+                         void *arg) MUST_CHECK;
+
+struct io_lock;
+/*
+ * Lock file `path` (created when `exclusive`) for this handle: one exclusive owner, or many shared ones. BUSY with the
+ * owner's pid in the message; also between two handles of one process. The lock ends with the process.
+ * A shared lock never writes; a missing file is then NOT_FOUND.
+ */
+enum nokv_status io_lock(struct io *io, const char *path, bool exclusive, struct io_lock **out_lock) MUST_CHECK;
+void io_unlock(struct io_lock *lock); /* NULL is accepted */
+
+#endif

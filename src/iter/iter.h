@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * iter/iter.h - the one iterator interface inside the engine, over internal keys in their order.
+ *
+ * The current entry stands in the struct itself, so that looking at it costs no call. `key` and `value` point in place
+ * and stay valid as long as the source (memtable, table) is kept alive by whoever created the iterator, also after it
+ * moved. Not valid and status OK: the end. Not valid and another status: it stopped because of that; positioning it
+ * anew clears it. One thread at a time.
+ */
+#ifndef ITER_ITER_H
+#define ITER_ITER_H
+
+#include "key/key.h"
+
+struct iter;
+
+struct iter_ops {
+    void (*first)(struct iter *it);
+    void (*last)(struct iter *it);
+    void (*seek)(struct iter *it, struct ikey target);          /* first entry >= target */
+    void (*seek_for_prev)(struct iter *it, struct ikey target); /* last entry <= target */
+    void (*next)(struct iter *it); /* REQUIRES: valid */
+    void (*prev)(struct iter *it); /* REQUIRES: valid */
+    void (*destroy)(struct iter *it);
+};
+
+struct iter {
+    const struct iter_ops *ops;
+    bool valid;
+    enum nokv_status status;
+    struct ikey key;    /* REQUIRES: valid */
+    struct slice value; /* REQUIRES: valid */
+};
+
+static inline void iter_first(struct iter *it)
+{
+    it->ops->first(it);
+}
+static inline void iter_last(struct iter *it)
+{
+    it->ops->last(it);
+}
+static inline void iter_seek(struct iter *it, struct ikey target)
+{
+    it->ops->seek(it, target);
+}
+static inline void iter_seek_for_prev(struct iter *it, struct ikey target)
+{
+    it->ops->seek_for_prev(it, target);
+}
+static inline void iter_next(struct iter *it)
+{
+    it->ops->next(it);
+}
+static inline void iter_prev(struct iter *it)
+{
+    it->ops->prev(it);
+}
+/* NULL is accepted. */
+static inline void iter_destroy(struct iter *it)
+{
+    if (it)
+        it->ops->destroy(it);
+}
+static inline void iter_destroy_ptr(struct iter **it)
+{
+    iter_destroy(*it);
+}
+/* For implementations: stop with a status (or at the end: NOKV_OK). */
+static inline void iter_stop(struct iter *it, enum nokv_status status)
+{
+    it->valid = false;
+    it->status = status;
+}
+
+/* No entries; or, with a status other than OK, an iterator that only reports it. */
+enum nokv_status iter_empty_create(enum nokv_status status, struct iter **out_iter) MUST_CHECK;
+
+/*
+ * The union of `count` children in order, duplicates kept (there are none between sound children). Takes the children on
+ * success; on failure they stay the caller's. An error of a child stops it: nothing is skipped silently.
+ */
+enum nokv_status iter_merge_create(struct iter **children, size_t count, struct iter **out_iter) MUST_CHECK;
+
+/* What a user sees of an internal iterator. Bounds are copied; an empty slice is no bound. */
+struct iter_view_options {
+    uint64_t seq;       /* versions above it are invisible */
+    struct slice lower; /* inclusive */
+    struct slice upper; /* exclusive */
+    struct slice prefix;
+    uint64_t now_ms;    /* entries that expired by then are hidden */
+};
+
+/*
+ * One entry per live user key: the newest version visible at `seq`, tombstones and expired entries hidden, within the
+ * bounds, in both directions, direction changes included. `value` comes without the expiry prefix; key.tag keeps its
+ * kind. Takes `source` on success.
+ */
+enum nokv_status iter_view_create(struct iter *source, const struct iter_view_options *options,
+                                  struct iter **out_iter) MUST_CHECK;
+
+#endif

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * rlog/rlog.h - record log: the one framing of the WAL and the MANIFEST. docs/formats/rlog.md is its format.
+ *
+ * A log is one file with a number that is never used again: a 64-byte header, then records back to back. A record is a
+ * 16-byte header (checksum u32, length u32, log number's low 32 bits u32, type u8, three zero bytes) and its payload,
+ * padded with zeros to 8 bytes. The checksum covers the header after itself and the payload, and is seeded with the log's
+ * full number and the record's offset, so that bytes of another log or place are never taken for a record of this one.
+ *
+ * Types: RLOG_DATA (one batch or one edit, whole), RLOG_SYNCED (payload u64: everything below that offset was on stable
+ * storage when this record was written; written in front of the first record after a sync), RLOG_SEAL (the log ends
+ * here; written when a log is closed or cut, then synced).
+ *
+ * The buffer (WAL only, decision 3 of the design): a ring of `size` bytes in an io_shared; the byte of file offset o
+ * stands at o % size. Records are stored there first, an acknowledged record thereby survives the process, and the
+ * writer moves whole stretches to the file with io_pwrite. Recovery asks at each offset first the file, then the ring.
+ *
+ * Reading the last log ends at the first offset where neither has a valid record. Whatever lies behind is a torn tail, cut
+ * and reported, unless a later valid record (searched for at every 8-byte offset of the file) is an RLOG_SYNCED
+ * that covers the bad offset: then synced bytes were damaged, and that is CORRUPT. A log that is not the last must end in
+ * RLOG_SEAL; anything else there is CORRUPT.
+ */
+#ifndef RLOG_RLOG_H
+#define RLOG_RLOG_H
+
+#include "base/buf.h"
+#include "io/io.h"
+
+enum rlog_kind { RLOG_WAL = 1, RLOG_MANIFEST = 2 };
+enum rlog_type { RLOG_DATA = 1, RLOG_SYNCED = 2, RLOG_SEAL = 3 };
+enum { RLOG_FILE_HEADER = 64, RLOG_RECORD_HEADER = 16, RLOG_ALIGN = 8 };
+#define RLOG_PAYLOAD_MAX 0x7fff0000u /* bytes; writers check, readers refuse more */
+
+/* ---- writer (one thread at a time; the caller serialises) ------------------------------------------------------ */
+
+struct rlog_writer;
+
+struct rlog_writer_options {
+    struct io *io;
+    const char *path;
+    enum io_component component;
+    enum io_model model;
+    enum rlog_kind kind;
+    uint64_t number;
+    uint64_t preallocate_bytes; /* reserved ahead in steps of this; 0: none */
+    struct io_shared *ring;     /* NULL: records go to the file at once (MANIFEST) */
+    size_t write_chunk_bytes;   /* move the ring's content to the file when this much waits; 0: a quarter of the ring */
+};
+
+/* Creates the file (EXISTS if there), writes the header and syncs file and directory `dir`. */
+enum nokv_status rlog_writer_create(const struct rlog_writer_options *options, const char *dir,
+                                    struct rlog_writer **out_writer) MUST_CHECK;
+/* Closes the file as it is: what is in the ring only stays there. NULL is accepted. */
+void rlog_writer_destroy(struct rlog_writer *w);
+
+/*
+ * Append one RLOG_DATA record whose payload is the concatenation of `parts`. On return with OK the record is in the ring
+ * or the file: it survives the process. A record larger than half of the ring goes to the file directly.
+ * After an error nothing more may be appended (the caller poisons itself), except NO_SPACE before anything was written
+ * (preallocation failed), after which the writer is as before.
+ */
+enum nokv_status rlog_append(struct rlog_writer *w, const struct slice *parts, size_t count) MUST_CHECK;
+/* Move everything in the ring to the file (page cache). */
+enum nokv_status rlog_flush(struct rlog_writer *w) MUST_CHECK;
+/* Flush, then make everything appended so far durable. The first failure is final: every later call fails too. */
+enum nokv_status rlog_sync(struct rlog_writer *w) MUST_CHECK;
+/* Append RLOG_SEAL, flush, cut the preallocated rest, sync. */
+enum nokv_status rlog_seal(struct rlog_writer *w) MUST_CHECK;
+/* While held, the ring may fill but nothing is moved to the file (the log before is not durable yet); an append that does
+ * not fit then, and every flush, sync and seal, first calls `wait(arg)`, which returns once it is. NULL: release. */
+void rlog_hold(struct rlog_writer *w, enum nokv_status (*wait)(void *arg), void *arg);
+/* File offset behind the last record; and up to where it is known to be durable. */
+uint64_t rlog_end(const struct rlog_writer *w);
+uint64_t rlog_synced(const struct rlog_writer *w);
+uint64_t rlog_number(const struct rlog_writer *w);
+
+/* ---- reader --------------------------------------------------------------------------------------------------- */
+
+struct rlog_reader;
+
+struct rlog_reader_options {
+    struct io *io;
+    const char *path;
+    enum io_component component;
+    enum rlog_kind kind;
+    uint64_t number;
+    bool last;          /* a torn tail is possible */
+    struct slice ring;  /* bytes of the shared buffer as found; empty: none. Used for the last log only. Borrowed */
+};
+
+struct rlog_end_report {
+    uint64_t end_off;   /* behind the last valid record */
+    uint64_t cut_bytes; /* of the file behind it that are not zeros at the very end: what a torn tail loses */
+    uint64_t ring_bytes; /* of the valid part, that only the ring had */
+    bool sealed;
+};
+
+/* Refuses a header that is not of this kind or number (CORRUPT) or of a later version (NOT_SUPPORTED). A last log whose
+ * file ends before its header is complete reads as empty, torn. */
+enum nokv_status rlog_reader_open(const struct rlog_reader_options *options, struct rlog_reader **out_reader) MUST_CHECK;
+void rlog_reader_close(struct rlog_reader *r); /* NULL is accepted */
+/*
+ * The next RLOG_DATA payload: *out_more false at the end. Borrowed until the next call. *out_off: where its record
+ * begins. CORRUPT names path and offset.
+ */
+enum nokv_status rlog_reader_next(struct rlog_reader *r, struct slice *out_payload, uint64_t *out_off,
+                                  bool *out_more) MUST_CHECK;
+/* REQUIRES: next() said that there are no more. */
+void rlog_reader_end(const struct rlog_reader *r, struct rlog_end_report *out_report);
+
+/*
+ * Make the last log, read to its end, fit to be followed by another: write what only the ring had to the file, cut
+ * the tail, append RLOG_SEAL (unless sealed), sync. REQUIRES: read to its end.
+ */
+enum nokv_status rlog_repair_tail(struct rlog_reader *r) MUST_CHECK;
+
+#endif

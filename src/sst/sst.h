@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * sst/sst.h - sorted string tables: building one, reading one in place. docs/formats/sst.md is the format.
+ *
+ * A table is immutable once finished. Regions, each beginning on a 4 KiB boundary: header page, data blocks, filter,
+ * index, properties, footer (the last 4 KiB). Blocks are read in place: a block says its checksum, size, codec and count,
+ * then one fingerprint byte per entry (the point-read hash index), entry offsets, entries.
+ */
+#ifndef SST_SST_H
+#define SST_SST_H
+
+#include "base/pin.h"
+#include "io/io.h"
+#include "iter/iter.h"
+
+/* What the filter and the fingerprints are made from; computed once per get. */
+static inline uint64_t sst_key_hash(struct slice user_key);
+
+struct sst_options {
+    uint32_t block_bytes;         /* target; a multiple of 4096 */
+    uint32_t filter_bits_per_key; /* 0: no filter */
+};
+
+/* What the MANIFEST needs to know of a finished table. Keys are owned by whoever holds the struct. */
+struct sst_info {
+    uint64_t file_bytes;
+    uint64_t entries;
+    uint64_t tombstones;
+    uint64_t seq_min, seq_max;
+    uint64_t raw_bytes; /* keys + values */
+};
+
+/* ---- builder (one thread) -------------------------------------------------------------------------------------- */
+
+struct sst_builder;
+
+/* Writes to path + ".tmp" in `component`'s name with `model` (IO_STD, IO_DIRECT, IO_URING). */
+enum nokv_status sst_builder_create(struct io *io, const char *path, enum io_component component, enum io_model model,
+                                    uint64_t file_number, const struct sst_options *options,
+                                    struct sst_builder **out_builder) MUST_CHECK;
+/* REQUIRES: key above the last one. Copies. After an error only abandon is allowed. */
+enum nokv_status sst_builder_add(struct sst_builder *b, struct ikey key, struct slice value) MUST_CHECK;
+/* Size that the file would have if it were finished now. */
+uint64_t sst_builder_bytes(const struct sst_builder *b);
+uint64_t sst_builder_count(const struct sst_builder *b);
+/* The first and last key so far; borrowed until the next add. REQUIRES: count > 0. */
+struct ikey sst_builder_first_key(const struct sst_builder *b);
+struct ikey sst_builder_last_key(const struct sst_builder *b);
+/* Write the rest, sync, rename to path. The directory is the caller's to sync. REQUIRES: count > 0. The builder is
+ * still to be destroyed. */
+enum nokv_status sst_builder_finish(struct sst_builder *b, struct sst_info *out_info) MUST_CHECK;
+/* Without a finish before it: removes the temporary file (abandon). NULL is accepted. */
+void sst_builder_destroy(struct sst_builder *b);
+
+/* ---- reader (any number of threads) ---------------------------------------------------------------------------- */
+
+struct sst_reader;
+
+/*
+ * Opens, checks header, footer and size against `file_bytes` (0: whatever it has) and maps the file; reads nothing else.
+ * Filter, index and each block are verified on first use, once per open file. CORRUPT, NOT_SUPPORTED, NOT_FOUND, IO.
+ * One reference is the caller's. The advice of the data region is set to random.
+ */
+enum nokv_status sst_reader_open(struct io *io, const char *path, uint64_t file_number, uint64_t file_bytes,
+                                 struct sst_reader **out_reader) MUST_CHECK;
+void sst_reader_ref(struct sst_reader *r);
+/* The last one unmaps, once no pin is left; `r` may live on as long as pins do. NULL is accepted. */
+void sst_reader_unref(struct sst_reader *r);
+void sst_reader_pin(struct sst_reader *r);
+void sst_reader_unpin(struct sst_reader *r);
+
+/*
+ * The newest version of `user_key` with sequence <= seq; `hash` is sst_key_hash(user_key). In place: no allocation, no
+ * system call on hot pages. CORRUPT names file and offset; a SIGBUS inside becomes IO (the call guards itself).
+ */
+enum nokv_status sst_reader_get(struct sst_reader *r, struct slice user_key, uint64_t hash, uint64_t seq,
+                                struct lookup *out_lookup) MUST_CHECK;
+/* Touch the filter line that a get will need, ahead of time. */
+void sst_reader_prefetch(const struct sst_reader *r, uint64_t hash);
+
+/* Reads in place through the mapping; holds a reference. Guards itself against SIGBUS. */
+enum nokv_status sst_iter_create(struct sst_reader *r, struct iter **out_iter) MUST_CHECK;
+/*
+ * For flush and compaction: forward only (first, seek, next), read with `model` in windows through the component's own
+ * file handle, kept out of the page cache where possible. key and value are valid until the next move only.
+ */
+enum nokv_status sst_scan_create(struct sst_reader *r, enum io_component component, enum io_model model,
+                                 struct iter **out_iter) MUST_CHECK;
+
+const struct sst_info *sst_reader_info(const struct sst_reader *r);
+uint64_t sst_reader_number(const struct sst_reader *r);
+/* Smallest and largest key; borrowed from the reader (copied out of the properties at open). */
+struct ikey sst_reader_smallest(const struct sst_reader *r);
+struct ikey sst_reader_largest(const struct sst_reader *r);
+/* Approximate file offset at which `user_key` would stand: for splitting a range into parts of equal size. */
+uint64_t sst_reader_approximate_offset(struct sst_reader *r, struct slice user_key);
+/* The i-th of `count` block separators spread evenly, for boundaries of sub-compactions; borrowed. */
+struct slice sst_reader_sample_key(struct sst_reader *r, size_t index, size_t count);
+/* Is [p, p + size) inside this table's mapping? */
+bool sst_reader_contains(const struct sst_reader *r, const void *p, size_t size);
+uint64_t sst_reader_resident_bytes(struct sst_reader *r);
+
+struct sst_verify_report {
+    uint64_t blocks, entries, bytes;
+};
+/* Read it through: all checksums, order, fingerprints, filter (no false negative), index, counts in the properties. */
+enum nokv_status sst_reader_verify(struct sst_reader *r, struct sst_verify_report *out_report) MUST_CHECK;
+
+/* Print the file for people, a line at a time; false from `line` stops. Damage is a line, and CORRUPT at the end. */
+enum nokv_status sst_dump(struct io *io, const char *path, bool (*line)(void *arg, const char *text),
+                          void *arg) MUST_CHECK;
+
+#include "base/hash.h"
+
+static inline uint64_t sst_key_hash(struct slice user_key)
+{
+    return hash64(user_key.data, user_key.size);
+}
+
+#endif
