@@ -2,23 +2,32 @@
 # nokv_module(NAME SOURCES a.c b.c [DEPS module...] [LIBS lib...]) - one layer of the engine as its own target.
 #
 # Makes the static library nokv_NAME, and linkcheck_NAME: a shared object of NAME and its dependencies alone, linked
-# with -z defs, so that a call into a layer that NAME does not depend on fails the build.
+# with -z defs, so that a call into a layer that NAME does not depend on fails the build. Appends to the global
+# properties NOKV_MODULES and NOKV_LIBS, from which src/CMakeLists.txt makes libnokv.
 #
-# nokv_test(NAME MODULE... ) - see tests/CMakeLists.txt.
+# Interface targets: nokv_warnings (compiler flags and sanitizers, for everything that we compile) and nokv_flags (the
+# same, and the engine's own headers: modules and their tests; tools take nokv_warnings and see include/ only).
 
 find_package(Threads REQUIRED)
 
-add_library(nokv_flags INTERFACE)
-target_include_directories(nokv_flags INTERFACE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/include)
-target_compile_definitions(nokv_flags INTERFACE _GNU_SOURCE)
-target_compile_options(nokv_flags INTERFACE
+add_library(nokv_warnings INTERFACE)
+target_compile_definitions(nokv_warnings INTERFACE _GNU_SOURCE)
+target_compile_options(nokv_warnings INTERFACE
   -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wcast-qual -Wvla
   -Wwrite-strings -Wundef -Wno-format-truncation -fno-strict-aliasing -fno-omit-frame-pointer -fvisibility=hidden -g)
-target_link_libraries(nokv_flags INTERFACE Threads::Threads)
+target_link_libraries(nokv_warnings INTERFACE Threads::Threads)
 if(NOKV_SANITIZE)
-  target_compile_options(nokv_flags INTERFACE -fsanitize=${NOKV_SANITIZE} -fno-sanitize-recover=all)
-  target_link_options(nokv_flags INTERFACE -fsanitize=${NOKV_SANITIZE})
+  target_compile_options(nokv_warnings INTERFACE -fsanitize=${NOKV_SANITIZE} -fno-sanitize-recover=all)
+  target_link_options(nokv_warnings INTERFACE -fsanitize=${NOKV_SANITIZE})
 endif()
+if(NOKV_COVERAGE)
+  target_compile_options(nokv_warnings INTERFACE --coverage -fprofile-update=atomic)
+  target_link_options(nokv_warnings INTERFACE --coverage)
+endif()
+
+add_library(nokv_flags INTERFACE)
+target_include_directories(nokv_flags INTERFACE ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/include)
+target_link_libraries(nokv_flags INTERFACE nokv_warnings)
 
 function(nokv_module name)
   cmake_parse_arguments(M "" "" "SOURCES;DEPS;LIBS" ${ARGN})
@@ -32,6 +41,7 @@ function(nokv_module name)
     target_link_libraries(nokv_${name} PUBLIC nokv_${dep})
   endforeach()
   set_property(GLOBAL APPEND PROPERTY NOKV_MODULES ${name})
+  set_property(GLOBAL APPEND PROPERTY NOKV_LIBS ${M_LIBS})
   if(NOT NOKV_SANITIZE)
     file(WRITE ${CMAKE_CURRENT_BINARY_DIR}/empty.c "")
     add_library(linkcheck_${name} MODULE ${CMAKE_CURRENT_BINARY_DIR}/empty.c)
