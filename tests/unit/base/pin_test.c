@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Pinned objects: when they are destroyed, and that it happens once, under threads that pin, hand over and unref. */
+#include "base/pin.h"
+
+#include <sched.h>
+
+#include "base/alloc.h"
+#include "base/thread.h"
+#include "test.h"
+
+#define CANARY 0x5afe5afe5afe5afeull
+
+static _Atomic uint64_t destroyed;
+
+struct thing {
+    struct pinned_object pinned;
+    uint64_t canary;
+};
+
+static void thing_destroy(struct pinned_object *o)
+{
+    struct thing *t = CONTAINER_OF(o, struct thing, pinned);
+    ASSERT(t->canary == CANARY);
+    t->canary = 0; /* a plain write: the thread sanitizer compares it with the readers' plain reads */
+    atomic_fetch_add_explicit(&destroyed, 1, memory_order_relaxed);
+    mem_free(t);
+}
+
+static struct thing *thing_create(void)
+{
+    struct thing *t = mem_alloc_aligned(CACHE_LINE, sizeof *t);
+    assert_non_null(t);
+    pinned_init(&t->pinned, thing_destroy);
+    t->canary = CANARY;
+    return t;
+}
+
+static uint64_t destroyed_count(void)
+{
+    return atomic_load_explicit(&destroyed, memory_order_relaxed);
+}
+
+/* Without pins, the last unref destroys. */
+static void last_unref_destroys(void **state)
+{
+    (void)state;
+    uint64_t before = destroyed_count();
+    struct thing *t = thing_create();
+    pinned_ref(&t->pinned);
+    pinned_unref(&t->pinned);
+    assert_int_equal(destroyed_count(), before);
+    pinned_unref(&t->pinned);
+    assert_int_equal(destroyed_count(), before + 1);
+}
+
+/* Pins outlive the last reference: the last of them destroys, not an earlier one. */
+static void last_unpin_destroys(void **state)
+{
+    (void)state;
+    uint64_t before = destroyed_count();
+    struct thing *t = thing_create();
+    for (int i = 0; i < 3; i++)
+        pinned_pin(&t->pinned);
+    pinned_unpin(&t->pinned);
+    pinned_unref(&t->pinned);
+    assert_int_equal(destroyed_count(), before);
+    pinned_unpin(&t->pinned);
+    assert_int_equal(destroyed_count(), before);
+    pinned_unpin(&t->pinned);
+    assert_int_equal(destroyed_count(), before + 1);
+}
+
+static _Atomic int stage;
+
+static void stage_wait(int wanted)
+{
+    while (atomic_load_explicit(&stage, memory_order_acquire) < wanted)
+        sched_yield();
+}
+
+static void *pin_inside_section(void *arg)
+{
+    ASSERT(epoch_register() == NOKV_OK);
+    epoch_enter();
+    atomic_store_explicit(&stage, 1, memory_order_release);
+    stage_wait(2);
+    pinned_pin(arg);
+    epoch_exit();
+    return NULL;
+}
+
+/* A reader inside an epoch section may still pin an object whose last reference is gone meanwhile. */
+static void epoch_section_keeps_it(void **state)
+{
+    (void)state;
+    uint64_t before = destroyed_count();
+    struct thing *t = thing_create();
+    pthread_t thread;
+    OK(thread_create(&thread, "reader", pin_inside_section, &t->pinned));
+    stage_wait(1);
+    pinned_unref(&t->pinned);
+    assert_int_equal(epoch_reclaim(), 1);
+    atomic_store_explicit(&stage, 2, memory_order_release);
+    thread_join(thread);
+    assert_int_equal(epoch_reclaim(), 0);
+    assert_int_equal(destroyed_count(), before);
+    pinned_unpin(&t->pinned);
+    assert_int_equal(destroyed_count(), before + 1);
+}
+
+static void *unpin_elsewhere(void *arg)
+{
+    ASSERT(epoch_thread_slot == NULL);
+    pinned_unpin(arg);
+    return NULL;
+}
+
+/* A thread that never registered may drop a pin, the last one included. */
+static void unregistered_thread_unpins(void **state)
+{
+    (void)state;
+    uint64_t before = destroyed_count();
+    struct thing *t = thing_create();
+    pinned_pin(&t->pinned);
+    pinned_pin(&t->pinned);
+    pthread_t thread;
+    OK(thread_create(&thread, "unpin", unpin_elsewhere, &t->pinned));
+    thread_join(thread);
+    pinned_unref(&t->pinned);
+    assert_int_equal(destroyed_count(), before);
+    OK(thread_create(&thread, "unpin", unpin_elsewhere, &t->pinned));
+    thread_join(thread);
+    assert_int_equal(destroyed_count(), before + 1);
+}
+
+enum { READERS = 3, MAILBOXES = 64, SWAPS = 3000 };
+
+static struct thing *_Atomic published;
+static struct thing *_Atomic mailboxes[MAILBOXES]; /* pins on their way to another thread */
+static _Atomic bool stop;
+
+/* Pin what is published, leave the pin in a mailbox, and drop the pin that lay there. */
+static void *reader(void *arg)
+{
+    uint64_t random = (uintptr_t)arg;
+    ASSERT(epoch_register() == NOKV_OK);
+    while (!atomic_load_explicit(&stop, memory_order_relaxed)) {
+        epoch_enter();
+        struct thing *t = atomic_load_explicit(&published, memory_order_seq_cst);
+        pinned_pin(&t->pinned);
+        epoch_exit();
+        ASSERT(t->canary == CANARY);
+        t = atomic_exchange_explicit(&mailboxes[test_random(&random) % MAILBOXES], t, memory_order_acq_rel);
+        if (t) {
+            ASSERT(t->canary == CANARY);
+            pinned_unpin(&t->pinned);
+        }
+    }
+    return NULL;
+}
+
+/* Readers that pin and drop each other's pins while the object is replaced all the time: each is destroyed once. */
+static void swaps_under_readers(void **state)
+{
+    (void)state;
+    uint64_t before = destroyed_count();
+    atomic_store(&published, thing_create());
+    pthread_t threads[READERS];
+    for (uintptr_t i = 0; i < READERS; i++)
+        OK(thread_create(&threads[i], "reader", reader, (void *)(i + 1)));
+    for (int i = 0; i < SWAPS; i++) {
+        struct thing *old = atomic_exchange_explicit(&published, thing_create(), memory_order_seq_cst);
+        pinned_unref(&old->pinned);
+    }
+    atomic_store(&stop, true);
+    for (int i = 0; i < READERS; i++)
+        thread_join(threads[i]);
+    pinned_unref(&atomic_load(&published)->pinned);
+    for (int i = 0; i < MAILBOXES; i++) {
+        struct thing *t = atomic_load(&mailboxes[i]);
+        if (t)
+            pinned_unpin(&t->pinned);
+    }
+    epoch_drain();
+    assert_int_equal(destroyed_count(), before + SWAPS + 1);
+}
+
+int main(void)
+{
+    OK(epoch_register());
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(last_unref_destroys),    cmocka_unit_test(last_unpin_destroys),
+        cmocka_unit_test(epoch_section_keeps_it), cmocka_unit_test(unregistered_thread_unpins),
+        cmocka_unit_test(swaps_under_readers),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
