@@ -6,6 +6,9 @@
  * and stay valid as long as the source (memtable, table) is kept alive by whoever created the iterator, also after it
  * moved. Not valid and status OK: the end. Not valid and another status: it stopped because of that; positioning it
  * anew clears it. One thread at a time.
+ *
+ * To begin at the newest version of a user key, seek with tag UINT64_MAX; to end with its oldest one, seek_for_prev
+ * with tag 0.
  */
 #ifndef ITER_ITER_H
 #define ITER_ITER_H
@@ -19,8 +22,8 @@ struct iter_ops {
     void (*last)(struct iter *it);
     void (*seek)(struct iter *it, struct ikey target);          /* first entry >= target */
     void (*seek_for_prev)(struct iter *it, struct ikey target); /* last entry <= target */
-    void (*next)(struct iter *it); /* REQUIRES: valid */
-    void (*prev)(struct iter *it); /* REQUIRES: valid */
+    void (*next)(struct iter *it);                              /* REQUIRES: valid */
+    void (*prev)(struct iter *it);                              /* REQUIRES: valid */
     void (*destroy)(struct iter *it);
 };
 
@@ -77,8 +80,8 @@ static inline void iter_stop(struct iter *it, enum nokv_status status)
 enum nokv_status iter_empty_create(enum nokv_status status, struct iter **out_iter) MUST_CHECK;
 
 /*
- * The union of `count` children in order, duplicates kept (there are none between sound children). Takes the children on
- * success; on failure they stay the caller's. An error of a child stops it: nothing is skipped silently.
+ * The union of `count` children in order, duplicates kept (there are none between sound children). Takes the children
+ * on success; on failure they stay the caller's. An error of a child stops it: nothing is skipped silently.
  */
 enum nokv_status iter_merge_create(struct iter **children, size_t count, struct iter **out_iter) MUST_CHECK;
 
@@ -88,13 +91,13 @@ struct iter_view_options {
     struct slice lower; /* inclusive */
     struct slice upper; /* exclusive */
     struct slice prefix;
-    uint64_t now_ms;    /* entries that expired by then are hidden */
+    uint64_t now_ms; /* entries that expired by then are hidden */
 };
 
 /*
  * One entry per live user key: the newest version visible at `seq`, tombstones and expired entries hidden, within the
  * bounds, in both directions, direction changes included. `value` comes without the expiry prefix; key.tag keeps its
- * kind. Takes `source` on success.
+ * kind. Takes `source` on success. REQUIRES: the source's keys and values stay in place when it moves.
  */
 enum nokv_status iter_view_create(struct iter *source, const struct iter_view_options *options,
                                   struct iter **out_iter) MUST_CHECK;

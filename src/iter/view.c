@@ -1,0 +1,367 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * view.c - what a user sees of an internal iterator: per key the newest version at a sequence number, if it is live.
+ *
+ * Bounds and prefix become one half-open range [lower, upper) at creation. Of one user key the source shows the newest
+ * version first; where that is too new for the view, older ones follow.
+ *
+ *  [I1] Forward, the source stands at the entry that is shown.
+ *  [I2] Backward, the source stands before every version of the key that is shown (or not valid: at the beginning),
+ *       because going backward the newest visible version is known only once all older ones were passed.
+ *
+ *      first, seek ──► find_forward ◄── next ──┐        last, seek_for_prev ──► find_backward ◄── prev ──┐
+ *                        [I1] ─────────────────┘                                  [I2] ──────────────────┘
+ *                        [I1] ── prev: leave_group_backward, find_backward ──► [I2]
+ *                        [I1] ◄── next: seek behind the group, find_forward ── [I2]
+ *
+ * Versions and tombstones of one key are stepped over at most VIEW_STEPS_MAX at a time, then sought over, so that a key
+ * with a million versions costs a few seeks. Tombstones of different keys are still walked one by one: only compaction
+ * removes them.
+ *
+ * Failure: the source's status stops the view, also where an entry could have been shown before it: what the source
+ * could not show might have been newer. A kind of entry that this build does not know is NOT_SUPPORTED, an expiry that
+ * does not fit its value CORRUPT. One thread at a time.
+ */
+#include "base/alloc.h"
+#include "base/coding.h"
+#include "iter/iter.h"
+
+enum { VIEW_STEPS_MAX = 8 };
+
+struct view_iter {
+    struct iter base;
+    bool backward;
+    /* set at creation, then constant */
+    struct iter *source;
+    uint64_t seq;
+    uint64_t now_ms;
+    struct slice lower; /* empty: none */
+    struct slice upper;
+    bool has_upper;        /* an upper bound is never empty, but an all-0xff prefix has none */
+    uint64_t upper_prefix; /* key_prefix(upper, 0) */
+    uint8_t bytes[];       /* of lower and upper */
+};
+
+static struct view_iter *view_of(struct iter *it)
+{
+    return CONTAINER_OF(it, struct view_iter, base);
+}
+
+/* ---- one entry ------------------------------------------------------------------------------------------------- */
+
+static inline bool above_range(const struct view_iter *v, struct slice user)
+{
+    if (!v->has_upper)
+        return false;
+    uint64_t prefix = key_prefix(user, 0);
+    if (LIKELY(prefix != v->upper_prefix))
+        return prefix > v->upper_prefix;
+    return key_compare(user, v->upper) >= 0;
+}
+
+static inline bool below_range(const struct view_iter *v, struct slice user)
+{
+    return v->lower.size != 0 && key_compare(user, v->lower) < 0;
+}
+
+static inline bool visible(const struct view_iter *v, struct ikey key)
+{
+    return tag_seq(key.tag) <= v->seq;
+}
+
+/* Is this version, the newest visible one of its key, live? Takes the expiry off *value. */
+static enum nokv_status check_live(const struct view_iter *v, struct ikey key, struct slice *value, bool *out_live)
+{
+    unsigned kind = tag_kind_byte(key.tag);
+    *out_live = kind != KEY_TOMBSTONE;
+    if (LIKELY(kind == KEY_VALUE || kind == KEY_TOMBSTONE))
+        return NOKV_OK;
+    if (!key_kind_known(kind))
+        return FAIL(NOT_SUPPORTED, "entry of kind 0x%02x at sequence %llu: written by a later version?", kind,
+                    (unsigned long long)tag_seq(key.tag));
+    if (kind & KEY_HAS_EXPIRY) {
+        if (value->size < 8)
+            return FAIL(CORRUPT, "entry at sequence %llu: an expiry is 8 bytes, %zu are there",
+                        (unsigned long long)tag_seq(key.tag), value->size);
+        *out_live = get_u64(value->data) > v->now_ms;
+        *value = slice_make(value->data + 8, value->size - 8);
+    }
+    return NOKV_OK;
+}
+
+/* Shows the entry if it is live. True when the search is over: shown, or stopped by a status. */
+static bool show_if_live(struct view_iter *v, struct ikey key, struct slice value)
+{
+    bool live;
+    enum nokv_status status = check_live(v, key, &value, &live);
+    if (UNLIKELY(status != NOKV_OK)) {
+        iter_stop(&v->base, status);
+        return true;
+    }
+    if (!live)
+        return false;
+    v->base.key = key;
+    v->base.value = value;
+    v->base.valid = true;
+    v->base.status = NOKV_OK;
+    return true;
+}
+
+/* ---- forward --------------------------------------------------------------------------------------------------- */
+
+/* The source stands at a version of `user` or before one: move it behind all of them. */
+static void leave_group_forward(struct view_iter *v, struct slice user)
+{
+    struct iter *src = v->source;
+    for (int steps = 0; src->valid && slice_equal(src->key.user, user); steps++) {
+        if (steps == VIEW_STEPS_MAX)
+            iter_seek(src, (struct ikey){.user = user, .tag = 0});
+        else
+            iter_next(src);
+    }
+}
+
+/* The source stands at a version too new to be seen: move to the newest visible one, or to the next key. */
+static void skip_invisible(struct view_iter *v)
+{
+    struct iter *src = v->source;
+    struct slice user = src->key.user;
+    for (int steps = 0; src->valid && !visible(v, src->key) && slice_equal(src->key.user, user); steps++) {
+        if (steps == VIEW_STEPS_MAX)
+            iter_seek(src, (struct ikey){.user = user, .tag = tag_for_seek(v->seq)});
+        else
+            iter_next(src);
+    }
+}
+
+/* From the source's position, which is not inside a group that was shown already, to the first live entry. */
+static void find_forward(struct view_iter *v)
+{
+    struct iter *src = v->source;
+    v->backward = false;
+    while (src->valid) {
+        if (UNLIKELY(above_range(v, src->key.user))) {
+            iter_stop(&v->base, NOKV_OK);
+            return;
+        }
+        if (UNLIKELY(!visible(v, src->key))) {
+            skip_invisible(v);
+            continue;
+        }
+        struct slice user = src->key.user;
+        if (LIKELY(show_if_live(v, src->key, src->value)))
+            return;
+        leave_group_forward(v, user);
+    }
+    iter_stop(&v->base, src->status);
+}
+
+/* ---- backward -------------------------------------------------------------------------------------------------- */
+
+/* The source stands at a version of `user` or behind one: move it before all of them. */
+static void leave_group_backward(struct view_iter *v, struct slice user)
+{
+    struct iter *src = v->source;
+    for (int steps = 0; src->valid && slice_equal(src->key.user, user); steps++) {
+        if (steps == VIEW_STEPS_MAX)
+            iter_seek_for_prev(src, (struct ikey){.user = user, .tag = UINT64_MAX});
+        else
+            iter_prev(src);
+    }
+}
+
+/*
+ * The source stands at the oldest version of `user`: find the newest visible one, going through newer and newer ones.
+ * False: none is visible. The source is left somewhere in the group, or before it, or not valid.
+ */
+static bool newest_visible_backward(struct view_iter *v, struct slice user, struct ikey *out_key,
+                                    struct slice *out_value)
+{
+    struct iter *src = v->source;
+    bool found = false;
+    for (int steps = 0; src->valid && visible(v, src->key) && slice_equal(src->key.user, user); steps++) {
+        *out_key = src->key;
+        *out_value = src->value;
+        found = true;
+        if (steps < VIEW_STEPS_MAX) {
+            iter_prev(src);
+            continue;
+        }
+        iter_seek(src, (struct ikey){.user = user, .tag = tag_for_seek(v->seq)});
+        if (src->valid) {
+            *out_key = src->key; /* of `user`: at least the version just seen is not before the target */
+            *out_value = src->value;
+        }
+        break;
+    }
+    return found;
+}
+
+/* From the source's position, which is not inside a group that was shown already, back to the last live entry. */
+static void find_backward(struct view_iter *v)
+{
+    struct iter *src = v->source;
+    v->backward = true;
+    while (src->valid) {
+        struct slice user = src->key.user;
+        if (UNLIKELY(below_range(v, user))) {
+            iter_stop(&v->base, NOKV_OK);
+            return;
+        }
+        struct ikey key = {0};
+        struct slice value = {0};
+        bool found = newest_visible_backward(v, user, &key, &value);
+        leave_group_backward(v, user);
+        if (!src->valid && src->status != NOKV_OK)
+            break;
+        if (found && show_if_live(v, key, value))
+            return;
+    }
+    iter_stop(&v->base, src->status);
+}
+
+/* ---- operations ------------------------------------------------------------------------------------------------ */
+
+static void view_first(struct iter *it)
+{
+    struct view_iter *v = view_of(it);
+    if (v->lower.size)
+        iter_seek(v->source, (struct ikey){.user = v->lower, .tag = UINT64_MAX});
+    else
+        iter_first(v->source);
+    find_forward(v);
+}
+
+static void view_last(struct iter *it)
+{
+    struct view_iter *v = view_of(it);
+    if (v->has_upper)
+        iter_seek_for_prev(v->source, (struct ikey){.user = v->upper, .tag = UINT64_MAX});
+    else
+        iter_last(v->source);
+    while (v->source->valid && above_range(v, v->source->key.user))
+        iter_prev(v->source);
+    find_backward(v);
+}
+
+static void view_next(struct iter *it)
+{
+    struct view_iter *v = view_of(it);
+    ASSERT(it->valid);
+    struct slice user = it->key.user;
+    if (UNLIKELY(v->backward))
+        iter_seek(v->source, (struct ikey){.user = user, .tag = 0});
+    leave_group_forward(v, user);
+    find_forward(v);
+}
+
+static void view_prev(struct iter *it)
+{
+    struct view_iter *v = view_of(it);
+    ASSERT(it->valid);
+    if (UNLIKELY(!v->backward))
+        leave_group_backward(v, it->key.user);
+    find_backward(v);
+}
+
+static void view_seek(struct iter *it, struct ikey target)
+{
+    struct view_iter *v = view_of(it);
+    if (below_range(v, target.user)) {
+        view_first(it);
+        return;
+    }
+    iter_seek(v->source, (struct ikey){.user = target.user, .tag = UINT64_MAX});
+    find_forward(v);
+    if (it->valid && ikey_compare(it->key, target) < 0)
+        view_next(it);
+}
+
+static void view_seek_for_prev(struct iter *it, struct ikey target)
+{
+    struct view_iter *v = view_of(it);
+    if (above_range(v, target.user)) {
+        view_last(it);
+        return;
+    }
+    iter_seek_for_prev(v->source, (struct ikey){.user = target.user, .tag = 0});
+    find_backward(v);
+    if (it->valid && ikey_compare(it->key, target) > 0)
+        view_prev(it);
+}
+
+static void view_destroy(struct iter *it)
+{
+    struct view_iter *v = view_of(it);
+    iter_destroy(v->source);
+    mem_free(v);
+}
+
+static const struct iter_ops view_ops = {
+    .first = view_first,
+    .last = view_last,
+    .seek = view_seek,
+    .seek_for_prev = view_seek_for_prev,
+    .next = view_next,
+    .prev = view_prev,
+    .destroy = view_destroy,
+};
+
+/* ---- creation -------------------------------------------------------------------------------------------------- */
+
+/* Copies `s` to *room and moves *room on. */
+static struct slice copy_to(uint8_t **room, struct slice s)
+{
+    struct slice copy = slice_make(*room, s.size);
+    if (s.size)
+        memcpy(*room, s.data, s.size);
+    *room += s.size;
+    return copy;
+}
+
+/* How much of `prefix` is left when the bytes that cannot be counted up are dropped from its end. */
+static size_t successor_size(struct slice prefix)
+{
+    size_t n = prefix.size;
+    while (n > 0 && prefix.data[n - 1] == 0xff)
+        n--;
+    return n;
+}
+
+/* The range is the intersection of the bounds with [prefix, first key behind all that begin with prefix). */
+static void set_range(struct view_iter *v, const struct iter_view_options *o)
+{
+    uint8_t *room = v->bytes;
+    v->lower = copy_to(&room, key_compare(o->prefix, o->lower) > 0 ? o->prefix : o->lower);
+    v->has_upper = o->upper.size != 0;
+    v->upper = o->upper;
+    size_t n = successor_size(o->prefix);
+    if (n) {
+        uint8_t *last = room + n - 1;
+        struct slice end = copy_to(&room, slice_make(o->prefix.data, n));
+        ++*last;
+        if (!v->has_upper || key_compare(end, v->upper) < 0) {
+            v->upper = end;
+            v->has_upper = true;
+        }
+    }
+    if (v->has_upper) {
+        v->upper = copy_to(&room, v->upper);
+        v->upper_prefix = key_prefix(v->upper, 0);
+    }
+}
+
+enum nokv_status iter_view_create(struct iter *source, const struct iter_view_options *options, struct iter **out_iter)
+{
+    size_t room = options->lower.size + options->upper.size + 3 * options->prefix.size;
+    struct view_iter *v = mem_zalloc(sizeof *v + room);
+    if (v == NULL)
+        return FAIL(NO_MEMORY, "iterator with bounds of %zu bytes", room);
+    v->base.ops = &view_ops;
+    v->source = source;
+    v->seq = options->seq;
+    v->now_ms = options->now_ms;
+    set_range(v, options);
+    *out_iter = &v->base;
+    return NOKV_OK;
+}
