@@ -14,7 +14,9 @@ add_library(nokv_warnings INTERFACE)
 target_compile_definitions(nokv_warnings INTERFACE _GNU_SOURCE)
 target_compile_options(nokv_warnings INTERFACE
   -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wcast-qual -Wvla
-  -Wwrite-strings -Wundef -Wno-format-truncation -fno-strict-aliasing -fno-omit-frame-pointer -fvisibility=hidden -g)
+  -Wwrite-strings -Wundef $<$<C_COMPILER_ID:GNU>:-Wno-format-truncation>
+  -fno-strict-aliasing -fno-omit-frame-pointer -fvisibility=hidden -g
+  -fmacro-prefix-map=${PROJECT_SOURCE_DIR}/=) # error messages name src/..., wherever it was built
 target_link_libraries(nokv_warnings INTERFACE Threads::Threads)
 if(NOKV_SANITIZE)
   target_compile_options(nokv_warnings INTERFACE -fsanitize=${NOKV_SANITIZE} -fno-sanitize-recover=all)
