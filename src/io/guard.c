@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The SIGBUS guard: a failing device, or a file that was cut short under its mapping, must not kill the host program.
+ *
+ * A guarded call leaves a jump target in a per-thread slot; the handler jumps there when the fault came while the slot
+ * is set, and passes every other SIGBUS on to whoever had the signal before us.
+ *
+ * [I1] The handler runs with SA_NODEFER and an empty mask, so that entering it changes no signal mask. That is why the
+ *      jump need not restore one, and sigsetjmp costs no system call.
+ * [I2] The slot is one pointer in the thread block of the initial-exec model: the handler must not be the first to touch
+ *      a lazily allocated thread variable.
+ * [I3] `previous` is written only while our handler is not installed.
+ * [I4] We put the previous handler back only when ours is still the one in place; otherwise the host has put its own on
+ *      top and ours stays below it, passing on.
+ *
+ * Threading: install and remove take a mutex. Failure: a thread that blocks SIGBUS is killed by the kernel at a fault;
+ * nothing in user space can change that.
+ * Why not check each page with mincore or read the file instead: both cost a system call per read, which is what the
+ * mapping is there to avoid.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdatomic.h>
+
+#include "base/thread.h"
+#include "io/io.h"
+
+static _Thread_local sigjmp_buf *slot __attribute__((tls_model("initial-exec")));
+/* this thread is inside the handler that we passed a signal on to */
+static _Thread_local volatile sig_atomic_t passing_on __attribute__((tls_model("initial-exec")));
+
+static pthread_mutex_t guard_mu = PTHREAD_MUTEX_INITIALIZER;
+/* protected by guard_mu */
+static unsigned install_count;
+/* written under guard_mu while our handler is not installed, read by the handler [I3] */
+static struct sigaction previous;
+
+/* As if we had never been there: by default the process dies at the same instruction, with a core dump. */
+static void die_by_default(int sig, const siginfo_t *info)
+{
+    struct sigaction dfl = {.sa_handler = SIG_DFL};
+    (void)sigaction(sig, &dfl, NULL);
+    if (info->si_code <= 0)
+        (void)raise(sig); /* sent by kill(): returning would not raise it again */
+}
+
+static void pass_on(int sig, siginfo_t *info, void *context)
+{
+    const bool is_siginfo = (previous.sa_flags & SA_SIGINFO) != 0;
+    const bool is_plain_default = !is_siginfo && previous.sa_handler == SIG_DFL;
+    const bool is_ignored = !is_siginfo && previous.sa_handler == SIG_IGN;
+    if (is_ignored && info->si_code <= 0)
+        return;
+    /* a handler above us that calls us back would go round for ever */
+    if (is_plain_default || is_ignored || passing_on) {
+        die_by_default(sig, info);
+        return;
+    }
+    sigset_t during = previous.sa_mask, before;
+    if (!(previous.sa_flags & SA_NODEFER))
+        sigaddset(&during, sig);
+    (void)pthread_sigmask(SIG_BLOCK, &during, &before);
+    passing_on = 1;
+    if (is_siginfo)
+        previous.sa_sigaction(sig, info, context);
+    else
+        previous.sa_handler(sig);
+    passing_on = 0;
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+static void on_sigbus(int sig, siginfo_t *info, void *context)
+{
+    sigjmp_buf *target = slot;
+    if (target != NULL && info->si_code > 0) { /* raised by the kernel for an access of this thread */
+        slot = NULL;
+        siglongjmp(*target, 1);
+    }
+    int saved_errno = errno;
+    pass_on(sig, info, context);
+    errno = saved_errno;
+}
+
+static bool is_ours(const struct sigaction *action)
+{
+    return (action->sa_flags & SA_SIGINFO) && action->sa_sigaction == on_sigbus;
+}
+
+/* REQUIRES: guard_mu is held. */
+static int handler_put(void)
+{
+    struct sigaction current;
+    if (sigaction(SIGBUS, NULL, &current) != 0)
+        return errno;
+    if (is_ours(&current))
+        return 0;
+    previous = current; /* before ours can run */
+    struct sigaction ours = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK}; /* [I1] */
+    sigemptyset(&ours.sa_mask);
+    return sigaction(SIGBUS, &ours, NULL) == 0 ? 0 : errno;
+}
+
+enum nokv_status io_guard_install(void)
+{
+    ASSERT(pthread_mutex_lock(&guard_mu) == 0);
+    int err = install_count == 0 ? handler_put() : 0;
+    install_count += err == 0;
+    ASSERT(pthread_mutex_unlock(&guard_mu) == 0);
+    return err == 0 ? NOKV_OK : FAIL_ERRNO(err, "could not install the SIGBUS handler");
+}
+
+void io_guard_remove(void)
+{
+    ASSERT(pthread_mutex_lock(&guard_mu) == 0);
+    ASSERT(install_count > 0);
+    struct sigaction current;
+    if (--install_count == 0 && sigaction(SIGBUS, NULL, &current) == 0 && is_ours(&current)) /* [I4] */
+        (void)sigaction(SIGBUS, &previous, NULL);
+    ASSERT(pthread_mutex_unlock(&guard_mu) == 0);
+}
+
+enum nokv_status io_guarded(enum nokv_status (*fn)(void *arg), void *arg)
+{
+    sigjmp_buf target;
+    ASSERT(slot == NULL); /* does not nest */
+    if (sigsetjmp(target, 0) != 0)
+        return FAIL(IO, "a mapped file could not be read (SIGBUS): the device failed or the file was cut short");
+    slot = &target;
+    /* the compiler may not move the reads of fn out from between the two stores */
+    atomic_signal_fence(memory_order_seq_cst);
+    enum nokv_status status = fn(arg);
+    atomic_signal_fence(memory_order_seq_cst);
+    slot = NULL;
+    return status;
+}

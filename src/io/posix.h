@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * io/posix.h - the real operating system, shared by its backends (std, mmap, direct, uring). Only src/io includes it.
+ *
+ * Everything answers with a count, 0, or -errno.
+ */
+#ifndef IO_POSIX_H
+#define IO_POSIX_H
+
+#include "io/backend.h"
+
+/* Constants that are younger than the headers of some build machines; values are the kernel's ABI. */
+#ifndef RWF_DSYNC
+#define RWF_DSYNC 0x00000002
+#endif
+#ifndef RWF_DONTCACHE
+#define RWF_DONTCACHE 0x00000080
+#endif
+
+struct real_io {
+    struct io io;
+    /* atomic, relaxed: found out by the first file that asks, and only ever set to the same answer */
+    _Atomic(const char *) uring_state;
+};
+
+struct posix_file {
+    struct io_file file;
+    int fd;
+    /* atomic, relaxed: cleared once when the kernel or the file system declines; then the plain call is made */
+    _Atomic bool can_dsync;
+    _Atomic bool can_dontcache; /* starts as: opened with IO_SCAN_ONCE */
+};
+
+/* Open `path` and fill in *file with the std operations. */
+int posix_file_open(struct posix_file *file, const char *path, unsigned flags);
+int posix_open(const char *path, unsigned flags, struct io_file **out_file);
+int posix_close(struct io_file *file);
+int64_t posix_read(struct io_file *file, void *buffer, size_t size, uint64_t off);
+int64_t posix_write(struct io_file *file, const void *data, size_t size, uint64_t off);
+int64_t posix_write_durable(struct io_file *file, const void *data, size_t size, uint64_t off);
+int posix_sync(struct io_file *file);
+int posix_preallocate(struct io_file *file, uint64_t off, uint64_t size);
+int posix_truncate(struct io_file *file, uint64_t size);
+int posix_size(struct io_file *file, uint64_t *out_size);
+int posix_start_writeback(struct io_file *file, uint64_t off, uint64_t size);
+int posix_drop_cache(struct io_file *file, uint64_t off, uint64_t size);
+
+/* mmap.c */
+int mmap_open(const char *path, unsigned flags, struct io_file **out_file);
+int mmap_map(struct io_file *file, struct io_map *out_map); /* of any posix_file */
+int mmap_unmap(struct io_map *map);
+int mmap_advise(const struct io_map *map, size_t off, size_t size, enum io_advice advice);
+int mmap_resident(const struct io_map *map, size_t off, size_t size, uint64_t *out_bytes);
+
+/* shared.c */
+int shared_open(struct io *io, const char *path, size_t size, struct io_shared *out_shared);
+void shared_close(struct io_shared *shared);
+
+/* lock.c */
+int lock_acquire(struct io *io, const char *path, bool exclusive, struct io_lock **out_lock, long *out_pid);
+void lock_release(struct io_lock *lock);
+
+#endif
