@@ -46,7 +46,8 @@ class ChecksTest(unittest.TestCase):
         self.assertEqual(["length"], self.style("docs/a.md", "line\n" * 1001))
         self.assertEqual(["opening"], self.style("src/mem/a.c", SPDX + "int x;\n"))
         self.assertEqual(["guard"], self.style("src/mem/a.h", SPDX + "#ifndef A_H\n#define A_H\n#endif\n"))
-        self.assertEqual([], self.style("tools/a.h", SPDX + "#ifndef A_H\n#define A_H\n#endif\n"))
+        self.assertEqual([], self.style("tools/a.h", SPDX + "#ifndef X_A_H\n#define X_A_H\n#endif\n"))
+        self.assertEqual(["guard"], self.style("tools/a.h", SPDX + "int a;\n"))
         self.assertEqual(["columns"], self.style("src/mem/a.c", OPENING + "// " + "x" * 120 + "\n"))
 
     # 70 lines of body are allowed, 71 are not; a struct is not a function.

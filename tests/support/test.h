@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * tests/support/test.h - what every test includes: cmocka with its required headers, a status check that prints the
- * message, a temporary directory, and seeded random numbers (xoroshiro-like splitmix64), so that each run can be replayed.
+ * message, a temporary directory, and seeded random numbers (splitmix64), so that each run can be replayed.
  */
 #ifndef TESTS_SUPPORT_TEST_H
 #define TESTS_SUPPORT_TEST_H
@@ -20,18 +20,18 @@
 #include "base/base.h"
 
 /* The call must succeed; prints the engine's message otherwise. */
-#define OK(expr)                                                                                    \
-    do {                                                                                            \
-        enum nokv_status ok_status_ = (expr);                                                       \
-        if (ok_status_ != NOKV_OK)                                                                  \
-            fail_msg("%s: %s: %s", #expr, status_name(ok_status_), status_message());               \
+#define OK(expr)                                                                      \
+    do {                                                                              \
+        enum nokv_status ok_status_ = (expr);                                         \
+        if (ok_status_ != NOKV_OK)                                                    \
+            fail_msg("%s: %s: %s", #expr, status_name(ok_status_), status_message()); \
     } while (0)
 
 /* The call must fail with NOKV_ERR_<code>. */
-#define FAILS(code, expr)                                                                           \
-    do {                                                                                            \
-        enum nokv_status fails_status_ = (expr);                                                    \
-        if (fails_status_ != NOKV_ERR_##code)                                                       \
+#define FAILS(code, expr)                                                                                     \
+    do {                                                                                                      \
+        enum nokv_status fails_status_ = (expr);                                                              \
+        if (fails_status_ != NOKV_ERR_##code)                                                                 \
             fail_msg("%s: %s instead of " #code ": %s", #expr, status_name(fails_status_), status_message()); \
     } while (0)
 
@@ -51,6 +51,21 @@ static inline uint64_t test_seed(uint64_t fallback)
     uint64_t seed = text ? strtoull(text, NULL, 0) : fallback;
     printf("seed %llu (NOKV_TEST_SEED repeats it)\n", (unsigned long long)seed);
     return seed;
+}
+
+/*
+ * How many of `rounds` a slow test does: NOKV_TEST_SCALE percent of them (1 to 100; 100 when it is not set), at least
+ * one.
+ * ./dev test sets 10 for the sanitized trees.
+ */
+static inline uint64_t test_scale(uint64_t rounds)
+{
+    const char *text = getenv("NOKV_TEST_SCALE");
+    uint64_t percent = text ? strtoull(text, NULL, 10) : 100;
+    if (percent == 0 || percent > 100)
+        percent = 100;
+    uint64_t scaled = rounds / 100 * percent + rounds % 100 * percent / 100;
+    return scaled ? scaled : 1;
 }
 
 /* A new directory below TMPDIR or /tmp; `path` has room for 256 bytes. */
