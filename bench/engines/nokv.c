@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * engines/nokv.c - NoKV behind the benchmark's table, through its public header alone.
+ *
+ * The budget is the memtables: a quarter of it each, four at the most. Tables are read through mappings; as in LMDB the
+ * page cache is not bounded by the budget.
+ */
+#include <nokv/nokv.h>
+#include <stdlib.h>
+
+#include "engines/engine.h"
+#include "nokv_bench_util.h"
+
+struct session {
+    nokv_db *db;
+    nokv_iter *iter;
+    nokv_value value;
+};
+
+static void check(nokv_status status, const char *what)
+{
+    if (status != NOKV_OK)
+        bench_die("nokv: %s: %s: %s", what, nokv_status_name(status), nokv_error_message());
+}
+
+static void *nk_open(const struct engine_config *config)
+{
+    nokv_options options;
+    nokv_options_init(&options);
+    options.memtable_bytes = config->memory_bytes / 4;
+    options.memtables_max = 4;
+    options.filter_bits_per_key = config->filter_bits;
+    options.sync = config->durable ? NOKV_SYNC_COMMIT : NOKV_SYNC_NONE;
+    nokv_db *db;
+    check(nokv_open(config->dir, &options, &db), "open");
+    return db;
+}
+
+static void nk_close(void *db)
+{
+    check(nokv_close(db), "close");
+}
+
+static uint64_t nk_settle(void *db)
+{
+    check(nokv_flush(db), "flush");
+    check(nokv_wait_idle(db), "wait_idle");
+    return 0;
+}
+
+static void *nk_session_begin(void *db)
+{
+    struct session *s = bench_alloc(sizeof *s);
+    s->db = db;
+    return s;
+}
+
+static void nk_scan_done(void *session)
+{
+    struct session *s = session;
+    nokv_iter_destroy(s->iter);
+    s->iter = NULL;
+}
+
+static void nk_session_end(void *session)
+{
+    nk_scan_done(session);
+    free(session);
+}
+
+static void nk_put(void *session, struct bytes key, struct bytes value)
+{
+    struct session *s = session;
+    check(nokv_put(s->db, key.data, key.size, value.data, value.size, NULL), "put");
+}
+
+static bool nk_get(void *session, struct bytes key, struct bytes *out_value)
+{
+    struct session *s = session;
+    nokv_status status = nokv_get(s->db, key.data, key.size, NULL, &s->value);
+    if (status == NOKV_ERR_NOT_FOUND)
+        return false;
+    check(status, "get");
+    *out_value = (struct bytes){s->value.data, s->value.size};
+    return true;
+}
+
+static void nk_get_done(void *session)
+{
+    struct session *s = session;
+    nokv_value_release(&s->value);
+}
+
+static bool iter_state(struct session *s)
+{
+    if (nokv_iter_valid(s->iter))
+        return true;
+    check(nokv_iter_status(s->iter), "iterator");
+    return false;
+}
+
+static bool nk_seek(void *session, struct bytes key)
+{
+    struct session *s = session;
+    if (!s->iter)
+        check(nokv_iter_create(s->db, NULL, &s->iter), "iter_create");
+    nokv_iter_seek(s->iter, key.data, key.size);
+    return iter_state(s);
+}
+
+static bool nk_next(void *session)
+{
+    struct session *s = session;
+    nokv_iter_next(s->iter);
+    return iter_state(s);
+}
+
+static void nk_entry(void *session, struct bytes *out_key, struct bytes *out_value)
+{
+    struct session *s = session;
+    nokv_slice key = nokv_iter_key(s->iter), value = nokv_iter_value(s->iter);
+    *out_key = (struct bytes){key.data, key.size};
+    *out_value = (struct bytes){value.data, value.size};
+}
+
+extern const struct engine engine_nokv;
+const struct engine engine_nokv = {
+    .name = "nokv",
+    .package = "this repository",
+    .terms = "four memtables of a quarter of the budget each; filter; no compression; tables mapped; without sync an "
+             "acknowledged put still survives kill -9; pinned gets",
+    .version = nokv_version,
+    .open = nk_open,
+    .close = nk_close,
+    .settle = nk_settle,
+    .session_begin = nk_session_begin,
+    .session_end = nk_session_end,
+    .put = nk_put,
+    .get = nk_get,
+    .get_done = nk_get_done,
+    .seek = nk_seek,
+    .next = nk_next,
+    .entry = nk_entry,
+    .scan_done = nk_scan_done,
+};

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * engines/rocksdb.c - RocksDB behind the benchmark's table, through its C interface: as shipped, and with mapped reads.
+ *
+ * A quarter of the budget is the write buffer, the rest the block cache. Everything else is as shipped (two background
+ * jobs). Point reads use the pinned interface, which does not copy.
+ */
+#include <rocksdb/c.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "engines/engine.h"
+#include "nokv_bench_util.h"
+
+struct rocks {
+    rocksdb_t *db;
+    rocksdb_options_t *options;
+    rocksdb_cache_t *cache;
+    bool durable;
+};
+
+struct rocks_session {
+    struct rocks *db;
+    rocksdb_readoptions_t *read;
+    rocksdb_writeoptions_t *write;
+    rocksdb_iterator_t *iter;
+    rocksdb_pinnableslice_t *value;
+};
+
+static void check(char *error, const char *what)
+{
+    if (error)
+        bench_die("rocksdb: %s: %s", what, error);
+}
+
+static const char *rocks_version(void)
+{
+    return BENCH_ROCKSDB_VERSION;
+}
+
+static void *rocks_open_with(const struct engine_config *config, bool mmap_reads)
+{
+    struct rocks *db = bench_alloc(sizeof *db);
+    size_t buffer = (size_t)(config->memory_bytes / 4);
+    db->cache = rocksdb_cache_create_lru((size_t)config->memory_bytes - buffer);
+    rocksdb_block_based_table_options_t *table = rocksdb_block_based_options_create();
+    rocksdb_block_based_options_set_block_cache(table, db->cache);
+    rocksdb_block_based_options_set_filter_policy(table, rocksdb_filterpolicy_create_bloom_full(config->filter_bits));
+    db->options = rocksdb_options_create();
+    rocksdb_options_set_create_if_missing(db->options, 1);
+    rocksdb_options_set_write_buffer_size(db->options, buffer);
+    rocksdb_options_set_compression(db->options, rocksdb_no_compression);
+    rocksdb_options_set_block_based_table_factory(db->options, table);
+    rocksdb_options_set_allow_mmap_reads(db->options, mmap_reads);
+    rocksdb_block_based_options_destroy(table);
+    db->durable = config->durable;
+    char *error = NULL;
+    db->db = rocksdb_open(db->options, config->dir, &error);
+    check(error, "open");
+    return db;
+}
+
+static void *rocks_open(const struct engine_config *config)
+{
+    return rocks_open_with(config, false);
+}
+
+static void *rocks_open_mmap(const struct engine_config *config)
+{
+    return rocks_open_with(config, true);
+}
+
+static void rocks_close(void *handle)
+{
+    struct rocks *db = handle;
+    rocksdb_close(db->db);
+    rocksdb_options_destroy(db->options);
+    rocksdb_cache_destroy(db->cache);
+    free(db);
+}
+
+static bool work_pending(struct rocks *db)
+{
+    static const char *const names[] = {"rocksdb.mem-table-flush-pending", "rocksdb.num-running-flushes",
+                                        "rocksdb.compaction-pending", "rocksdb.num-running-compactions"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        uint64_t value = 0;
+        if (rocksdb_property_int(db->db, names[i], &value) != 0)
+            bench_die("rocksdb: no property %s", names[i]);
+        if (value)
+            return true;
+    }
+    return false;
+}
+
+static uint64_t rocks_settle(void *handle)
+{
+    struct rocks *db = handle;
+    rocksdb_flushoptions_t *options = rocksdb_flushoptions_create();
+    char *error = NULL;
+    rocksdb_flushoptions_set_wait(options, 1);
+    rocksdb_flush(db->db, options, &error);
+    check(error, "flush");
+    rocksdb_flushoptions_destroy(options);
+    uint64_t quiet_since = 0, now = bench_clock_ns();
+    while (!quiet_since || now - quiet_since < 100000000u) {
+        if (work_pending(db))
+            quiet_since = 0;
+        else if (!quiet_since)
+            quiet_since = now;
+        usleep(5000);
+        now = bench_clock_ns();
+    }
+    return now - quiet_since;
+}
+
+static void *rocks_session_begin(void *handle)
+{
+    struct rocks_session *s = bench_alloc(sizeof *s);
+    s->db = handle;
+    s->read = rocksdb_readoptions_create();
+    s->write = rocksdb_writeoptions_create();
+    rocksdb_writeoptions_set_sync(s->write, s->db->durable);
+    return s;
+}
+
+static void rocks_scan_done(void *session)
+{
+    struct rocks_session *s = session;
+    if (s->iter)
+        rocksdb_iter_destroy(s->iter);
+    s->iter = NULL;
+}
+
+static void rocks_session_end(void *session)
+{
+    struct rocks_session *s = session;
+    rocks_scan_done(s);
+    rocksdb_readoptions_destroy(s->read);
+    rocksdb_writeoptions_destroy(s->write);
+    free(s);
+}
+
+static void rocks_put(void *session, struct bytes key, struct bytes value)
+{
+    struct rocks_session *s = session;
+    char *error = NULL;
+    rocksdb_put(s->db->db, s->write, key.data, key.size, value.data, value.size, &error);
+    check(error, "put");
+}
+
+static bool rocks_get(void *session, struct bytes key, struct bytes *out_value)
+{
+    struct rocks_session *s = session;
+    char *error = NULL;
+    s->value = rocksdb_get_pinned(s->db->db, s->read, key.data, key.size, &error);
+    check(error, "get");
+    if (!s->value)
+        return false;
+    out_value->data = rocksdb_pinnableslice_value(s->value, &out_value->size);
+    return true;
+}
+
+static void rocks_get_done(void *session)
+{
+    struct rocks_session *s = session;
+    rocksdb_pinnableslice_destroy(s->value);
+    s->value = NULL;
+}
+
+static bool iter_state(struct rocks_session *s)
+{
+    if (rocksdb_iter_valid(s->iter))
+        return true;
+    char *error = NULL;
+    rocksdb_iter_get_error(s->iter, &error);
+    check(error, "iterator");
+    return false;
+}
+
+static bool rocks_seek(void *session, struct bytes key)
+{
+    struct rocks_session *s = session;
+    if (!s->iter)
+        s->iter = rocksdb_create_iterator(s->db->db, s->read);
+    rocksdb_iter_seek(s->iter, key.data, key.size);
+    return iter_state(s);
+}
+
+static bool rocks_next(void *session)
+{
+    struct rocks_session *s = session;
+    rocksdb_iter_next(s->iter);
+    return iter_state(s);
+}
+
+static void rocks_entry(void *session, struct bytes *out_key, struct bytes *out_value)
+{
+    struct rocks_session *s = session;
+    out_key->data = rocksdb_iter_key(s->iter, &out_key->size);
+    out_value->data = rocksdb_iter_value(s->iter, &out_value->size);
+}
+
+#define ROCKS_FUNCTIONS                                                                                         \
+    .package = "librocksdb-dev", .version = rocks_version, .close = rocks_close, .settle = rocks_settle,        \
+    .session_begin = rocks_session_begin, .session_end = rocks_session_end, .put = rocks_put, .get = rocks_get, \
+    .get_done = rocks_get_done, .seek = rocks_seek, .next = rocks_next, .entry = rocks_entry,                   \
+    .scan_done = rocks_scan_done
+
+extern const struct engine engine_rocksdb, engine_rocksdb_mmap;
+const struct engine engine_rocksdb = {
+    .name = "rocksdb",
+    .terms = "write buffer a quarter of the budget, block cache the rest; Bloom filter; no compression; otherwise as "
+             "shipped (2 background jobs); pinned gets",
+    .open = rocks_open,
+    ROCKS_FUNCTIONS,
+};
+const struct engine engine_rocksdb_mmap = {
+    .name = "rocksdb-mmap",
+    .terms = "as rocksdb, with allow_mmap_reads",
+    .open = rocks_open_mmap,
+    ROCKS_FUNCTIONS,
+};

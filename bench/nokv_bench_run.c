@@ -1,0 +1,382 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * nokv_bench_run.c - runs the phases of one engine in this process and measures them.
+ *
+ * One process is one engine, so that memory, processor time and I/O of the process are the engine's. Phases follow each
+ * other on one open database; each begins when all of its threads are ready. What is measured per phase:
+ *
+ *   rate and latency   over the counted operations; a timed phase discards a warm-up of a fifth of its time
+ *   cpu                getrusage() of the whole process, background threads included, over all operations
+ *   device bytes       /proc/self/io: bytes that this process caused to be written, less those cancelled because their
+ *                      file was gone before they were. The kernel counts a page when it becomes dirty.
+ *   block device bytes what the whole device wrote, from before the phase until all was synced after it: the truth, if
+ *                      nobody else was writing
+ *   memory             VmHWM, reset before the phase; and, as mapped files count in that, the largest of samples of
+ *                      anonymous memory every 50 ms
+ *
+ * Before the first phase that reads after one that wrote, all dirty data is synced and all files are read once,
+ * untimed: every engine starts its reads with all of its data in the page cache and with an idle disk.
+ */
+#include "nokv_bench_run.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { SAMPLE_MS = 50, DISK_SPACE_FACTOR = 8 };
+
+struct phase {
+    const struct workload *workload;
+    unsigned threads;
+};
+
+/* What is read from the system before and after a phase. */
+struct usage {
+    uint64_t clock_ns, cpu_ns, device_bytes, blockdev_bytes;
+};
+
+struct result {
+    const struct phase *phase;
+    double seconds, ops_per_sec, cpu_us_per_op;
+    uint64_t ops, user_bytes, found, missing, wrong;
+    uint64_t device_bytes, blockdev_bytes, disk_bytes, peak_rss_bytes, peak_anon_bytes;
+    struct latency latency;
+};
+
+const struct engine *engine_find(const char *name)
+{
+    for (const struct engine *const *e = engines_built; *e; e++)
+        if (strcmp((*e)->name, name) == 0)
+            return *e;
+    return NULL;
+}
+
+/* ---- system figures ------------------------------------------------------------------------------------------- */
+
+static uint64_t device_bytes(void)
+{
+    return bench_proc_io("write_bytes") - bench_proc_io("cancelled_write_bytes");
+}
+
+/* Bytes that the device below `dir` has written since boot; 0 where the kernel does not tell. */
+static uint64_t blockdev_bytes(const char *dir)
+{
+    struct stat st;
+    char path[64];
+    if (stat(dir, &st) != 0)
+        return 0;
+    snprintf(path, sizeof path, "/sys/dev/block/%u:%u/stat", major(st.st_dev), minor(st.st_dev));
+    FILE *f = fopen(path, "re");
+    uint64_t sectors = 0;
+    if (f && fscanf(f, "%*u %*u %*u %*u %*u %*u %lu", &sectors) != 1)
+        sectors = 0;
+    if (f)
+        fclose(f);
+    return sectors * 512;
+}
+
+static void usage_take(const struct run *run, struct usage *usage)
+{
+    usage->device_bytes = device_bytes();
+    usage->blockdev_bytes = blockdev_bytes(run->dir);
+    usage->cpu_ns = bench_cpu_ns();
+    usage->clock_ns = bench_clock_ns();
+}
+
+/* Samples anonymous memory until told to stop. */
+struct sampler {
+    pthread_t thread;
+    _Atomic bool stop; /* relaxed: only ends a loop, guards no data */
+    uint64_t peak;     /* owned by the thread until it is joined */
+};
+
+static void *sampler_main(void *arg)
+{
+    struct sampler *s = arg;
+    while (!atomic_load_explicit(&s->stop, memory_order_relaxed)) {
+        uint64_t anon = bench_proc_status_bytes("RssAnon");
+        s->peak = anon > s->peak ? anon : s->peak;
+        nanosleep(&(struct timespec){0, SAMPLE_MS * 1000000l}, NULL);
+    }
+    return NULL;
+}
+
+static void peak_reset(void)
+{
+    int fd = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        if (write(fd, "5", 1) != 1)
+            fprintf(stderr, "nokv-bench: VmHWM cannot be reset: peak memory is of all phases so far\n");
+        close(fd);
+    }
+}
+
+/* ---- the database as a whole ---------------------------------------------------------------------------------- */
+
+uint64_t run_settle(struct run *run)
+{
+    return run->engine->settle(run->db);
+}
+
+uint64_t run_reopen(struct run *run)
+{
+    run->engine->close(run->db);
+    run->db = run->engine->open(&run->config);
+    return 0;
+}
+
+static void dir_sync(const char *dir)
+{
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || syncfs(fd) != 0)
+        bench_die("syncfs %s: %s", dir, strerror(errno));
+    close(fd);
+}
+
+/* Read what a file holds, holes skipped. A file that a compaction removes meanwhile is no error. */
+static int file_touch(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    static char buffer[1 << 20];
+    (void)st, (void)ftw;
+    int fd = type == FTW_F ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd < 0)
+        return 0;
+    off_t off = 0, hole;
+    while ((off = lseek(fd, off, SEEK_DATA)) >= 0 && (hole = lseek(fd, off, SEEK_HOLE)) > off) {
+        for (ssize_t n = 1; off < hole && n > 0; off += n)
+            n = pread(fd, buffer, sizeof buffer, off);
+        off = hole;
+    }
+    close(fd);
+    return 0;
+}
+
+static void run_warm(const struct run *run)
+{
+    dir_sync(run->dir);
+    (void)nftw(run->dir, file_touch, 16, FTW_PHYS);
+}
+
+/* ---- one phase ------------------------------------------------------------------------------------------------ */
+
+struct start {
+    pthread_barrier_t ready;
+    const struct workload *workload;
+};
+
+struct thread {
+    pthread_t id;
+    struct start *start;
+    struct worker worker;
+};
+
+static void *thread_main(void *arg)
+{
+    struct thread *t = arg;
+    struct worker *w = &t->worker;
+    w->session = w->engine->session_begin(w->run->db);
+    pthread_barrier_wait(&t->start->ready);
+    w->begin = w->last = w->end = ticks_now();
+    if (t->start->workload->timed) {
+        double ticks = w->run->options->seconds * 1e9 * ticks_per_ns();
+        w->warm_until = w->begin + (uint64_t)(ticks * 0.2);
+        w->deadline = w->begin + (uint64_t)(ticks * 1.2);
+    }
+    t->start->workload->body(w);
+    w->engine->session_end(w->session);
+    return NULL;
+}
+
+static void result_add(struct result *result, const struct worker *w, uint64_t *ops_all)
+{
+    double seconds = (double)(w->end - w->begin) / ticks_per_ns() / 1e9;
+    result->ops += w->ops;
+    result->ops_per_sec += seconds > 0 ? (double)w->ops / seconds : 0;
+    result->seconds = seconds > result->seconds ? seconds : result->seconds;
+    result->user_bytes += w->user_bytes;
+    result->found += w->found;
+    result->missing += w->missing;
+    result->wrong += w->wrong;
+    latency_merge(&result->latency, &w->latency);
+    *ops_all += w->ops_all;
+}
+
+/* The phase's threads, started together. Returns the operations with those of the warm-up. */
+static uint64_t threads_run(struct run *run, const struct phase *phase, struct result *result)
+{
+    struct start start = {.workload = phase->workload};
+    struct thread *threads = bench_alloc(phase->threads * sizeof *threads);
+    uint64_t ops_all = 0;
+    pthread_barrier_init(&start.ready, NULL, phase->threads);
+    for (unsigned i = 0; i < phase->threads; i++) {
+        threads[i].start = &start;
+        threads[i].worker = (struct worker){.run = run, .engine = run->engine, .index = i, .count = phase->threads};
+        if (pthread_create(&threads[i].id, NULL, thread_main, &threads[i]) != 0)
+            bench_die("pthread_create failed");
+    }
+    for (unsigned i = 0; i < phase->threads; i++) {
+        pthread_join(threads[i].id, NULL);
+        result_add(result, &threads[i].worker, &ops_all);
+    }
+    pthread_barrier_destroy(&start.ready);
+    free(threads);
+    return ops_all;
+}
+
+static uint64_t whole_run(struct run *run, const struct phase *phase, struct result *result)
+{
+    uint64_t begin = bench_clock_ns(), idle = phase->workload->whole(run);
+    result->seconds = (double)(bench_clock_ns() - begin - idle) / 1e9;
+    result->ops = 1;
+    result->ops_per_sec = 1 / result->seconds;
+    return 1;
+}
+
+static void phase_run(struct run *run, const struct phase *phase, struct result *result)
+{
+    struct usage before, after;
+    struct sampler sampler = {.peak = 0};
+    *result = (struct result){.phase = phase};
+    run->generation += phase->workload->overwrites;
+    peak_reset();
+    usage_take(run, &before);
+    if (pthread_create(&sampler.thread, NULL, sampler_main, &sampler) != 0)
+        bench_die("pthread_create failed");
+    uint64_t ops_all = phase->workload->body ? threads_run(run, phase, result) : whole_run(run, phase, result);
+    usage_take(run, &after);
+    atomic_store_explicit(&sampler.stop, true, memory_order_relaxed);
+    pthread_join(sampler.thread, NULL);
+    result->peak_anon_bytes = sampler.peak;
+    result->peak_rss_bytes = bench_proc_status_bytes("VmHWM");
+    result->cpu_us_per_op = (double)(after.cpu_ns - before.cpu_ns) / 1000.0 / (double)ops_all;
+    result->device_bytes = after.device_bytes - before.device_bytes;
+    if (!phase->workload->reads)
+        dir_sync(run->dir);
+    result->blockdev_bytes = blockdev_bytes(run->dir) - before.blockdev_bytes;
+    result->disk_bytes = bench_dir_bytes(run->dir);
+}
+
+/* ---- printing ------------------------------------------------------------------------------------------------- */
+
+static void result_print_json(const struct run *run, const struct result *r)
+{
+    const struct run_options *o = run->options;
+    printf("{\"engine\":\"%s\",\"version\":\"%s\",\"workload\":\"%s\",\"after\":\"%s\",\"round\":%u,\"keys\":%lu,\"key_"
+           "size\":%d,"
+           "\"value_size\":%zu,\"threads\":%u,\"durable\":%s,\"memory_bytes\":%lu,\"filter_bits\":%u,\"seed\":%lu,",
+           run->engine->name, run->engine->version(), r->phase->workload->name, run->after, o->round, o->keys,
+           DATA_KEY_SIZE, o->value_size, r->phase->threads, run->config.durable ? "true" : "false", o->memory_bytes,
+           o->filter_bits, o->seed);
+    printf("\"ops\":%lu,\"seconds\":%.6f,\"ops_per_sec\":%.1f,\"p50_us\":%.3f,\"p99_us\":%.3f,\"p999_us\":%.3f,"
+           "\"max_us\":%.3f,\"cpu_us_per_op\":%.3f,",
+           r->ops, r->seconds, r->ops_per_sec, latency_us(&r->latency, 0.5), latency_us(&r->latency, 0.99),
+           latency_us(&r->latency, 0.999), latency_max_us(&r->latency), r->cpu_us_per_op);
+    printf("\"user_bytes\":%lu,\"device_bytes\":%lu,\"blockdev_bytes\":%lu,\"disk_bytes\":%lu,\"peak_rss_bytes\":%lu,"
+           "\"peak_anon_bytes\":%lu,\"found\":%lu,\"missing\":%lu,\"wrong\":%lu}\n",
+           r->user_bytes, r->device_bytes, r->blockdev_bytes, r->disk_bytes, r->peak_rss_bytes, r->peak_anon_bytes,
+           r->found, r->missing, r->wrong);
+    fflush(stdout);
+}
+
+static void result_print_text(const struct run *run, const struct result *r)
+{
+    char rate[16];
+    printf("%-12s %-10s %2ut ", run->engine->name, r->phase->workload->name, r->phase->threads);
+    if (r->phase->workload->body)
+        printf("%9s op/s  p50 %7.2f  p99 %8.2f  p99.9 %8.2f  max %9.0f us  cpu %6.2f us/op  ",
+               bench_human(r->ops_per_sec, rate), latency_us(&r->latency, 0.5), latency_us(&r->latency, 0.99),
+               latency_us(&r->latency, 0.999), latency_max_us(&r->latency), r->cpu_us_per_op);
+    printf("%6.2f s  written %5.0f MB (device %5.0f)  disk %5.0f MB  rss %4.0f MB (anon %4.0f)  wrong %lu\n",
+           r->seconds, (double)r->device_bytes / 1e6, (double)r->blockdev_bytes / 1e6, (double)r->disk_bytes / 1e6,
+           (double)r->peak_rss_bytes / 1e6, (double)r->peak_anon_bytes / 1e6, r->wrong);
+    fflush(stdout);
+}
+
+/* ---- a run ---------------------------------------------------------------------------------------------------- */
+
+/* "readhit:2,settle" to phases; returns their number. */
+static unsigned phases_parse(const struct run_options *options, struct phase phases[RUN_PHASES_MAX])
+{
+    unsigned count = 0;
+    for (const char *p = options->workloads; *p;) {
+        size_t length = strcspn(p, ",:");
+        if (count == RUN_PHASES_MAX)
+            bench_die("more than %d workloads", RUN_PHASES_MAX);
+        struct phase *phase = &phases[count++];
+        phase->workload = workload_find(p, length);
+        phase->threads = options->threads;
+        if (!phase->workload)
+            bench_die("no workload \"%.*s\"; see nokv-bench --help", (int)length, p);
+        p += length;
+        if (*p == ':')
+            phase->threads = (unsigned)strtoul(p + 1, (char **)(uintptr_t)&p, 10);
+        if (phase->threads < 1 || phase->threads > RUN_THREADS_MAX || (*p && *p != ','))
+            bench_die("%s: threads from 1 to %d are possible", options->workloads, RUN_THREADS_MAX);
+        if (phase->workload->fills && (count > 1 || options->existing))
+            bench_die("%s needs an empty database: put it first (compare splits such lists)", phase->workload->name);
+        p += *p == ',';
+    }
+    if (count == 0 || (!phases[0].workload->fills && !options->existing))
+        bench_die("begin with a workload that fills (fillrandom, fillseq, durable) or name a database with --existing");
+    return count;
+}
+
+static void run_open(struct run *run, const struct run_options *options, bool durable)
+{
+    *run = (struct run){.options = options, .engine = engine_find(options->engine), .after = ""};
+    if (!run->engine)
+        bench_die("engine \"%s\" is not built in; nokv-bench engines lists those that are", options->engine);
+    snprintf(run->dir, sizeof run->dir, "%s/nokv-bench-%s", options->dir, options->engine);
+    uint64_t bytes = options->keys * (DATA_KEY_SIZE + options->value_size);
+    if (!options->existing) {
+        bench_dir_remove(run->dir);
+        bench_dir_make(run->dir);
+    }
+    if (bench_free_bytes(run->dir) < bytes * DISK_SPACE_FACTOR)
+        bench_die("%s has less than %d times the %lu MB of data free", options->dir, DISK_SPACE_FACTOR, bytes >> 20);
+    run->config = (struct engine_config){
+        .dir = run->dir,
+        .memory_bytes = options->memory_bytes,
+        .data_bytes = bytes,
+        .filter_bits = options->filter_bits,
+        .durable = durable,
+    };
+    data_init(&run->data, options->seed, options->keys, options->value_size);
+    run->db = run->engine->open(&run->config);
+}
+
+int run_execute(const struct run_options *options)
+{
+    struct phase phases[RUN_PHASES_MAX];
+    unsigned count = phases_parse(options, phases);
+    struct run run;
+    struct result *result = bench_alloc(sizeof *result);
+    bool wrong = false, dirty = true;
+    (void)ticks_per_ns();
+    run_open(&run, options, phases[0].workload->durable);
+    for (unsigned i = 0; i < count; i++) {
+        if (phases[i].workload->reads && dirty)
+            run_warm(&run);
+        dirty = !phases[i].workload->reads;
+        phase_run(&run, &phases[i], result);
+        (options->json ? result_print_json : result_print_text)(&run, result);
+        wrong = wrong || result->wrong;
+        if (!phases[i].workload->reads && phases[i].workload->body)
+            run.after = phases[i].workload->name;
+    }
+    run.engine->close(run.db);
+    data_deinit(&run.data);
+    free(result);
+    if (!options->keep)
+        bench_dir_remove(run.dir);
+    return wrong;
+}
