@@ -69,5 +69,7 @@ void sim_each_file(struct sim *sim, bool (*fn)(void *arg, const char *path, uint
 enum nokv_status sim_clone(const struct sim *sim, struct sim **out_sim) MUST_CHECK;
 /* Random numbers from the disk's seed, for the workload that runs on it. */
 uint64_t sim_random(struct sim *sim);
+/* Go on with the random choices of another seed: the same disk cut in different ways. */
+void sim_reseed(struct sim *sim, uint64_t seed);
 
 #endif
