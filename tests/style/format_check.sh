@@ -12,8 +12,8 @@ for file in "${files[@]}"; do
     count=$((count + 1))
     clang-format-14 "$file" | cmp -s - "$file" || { echo "$file: ./dev fmt $file would change it"; failed=$((failed + 1)); }
 done
-for script in dev .ci/run $(find tests tools -name '*.sh'); do
-    [[ ! -f $script ]] || bash -n "$script" || failed=$((failed + 1))
+for script in dev .ci/run $(find tests tools bench -name '*.sh' 2>/dev/null); do
+    bash -n "$script" || failed=$((failed + 1))
 done
 echo "format: $count files, $failed differ"
 [[ $failed -eq 0 && $count -gt 0 ]]
