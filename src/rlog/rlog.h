@@ -4,21 +4,29 @@
  *
  * A log is one file with a number that is never used again: a 64-byte header, then records back to back. A record is a
  * 16-byte header (checksum u32, length u32, log number's low 32 bits u32, type u8, three zero bytes) and its payload,
- * padded with zeros to 8 bytes. The checksum covers the header after itself and the payload, and is seeded with the log's
- * full number and the record's offset, so that bytes of another log or place are never taken for a record of this one.
+ * padded with zeros to 8 bytes. The checksum covers the header after itself and the payload, and is seeded with the
+ * log's full number and the record's offset, so that bytes of another log or place are never taken for a record of this
+ * one.
  *
- * Types: RLOG_DATA (one batch or one edit, whole), RLOG_SYNCED (payload u64: everything below that offset was on stable
- * storage when this record was written; written in front of the first record after a sync), RLOG_SEAL (the log ends
- * here; written when a log is closed or cut, then synced).
+ * Types: RLOG_DATA (one batch or one edit, whole); RLOG_SYNCED (payload u64: everything below that offset was on stable
+ * storage when this record was written; written in front of the first record after a sync); RLOG_SEAL (the same
+ * payload; the log ends here; written when a log is closed, handed over or cut, then synced).
  *
  * The buffer (WAL only, decision 3 of the design): a ring of `size` bytes in an io_shared; the byte of file offset o
  * stands at o % size. Records are stored there first, an acknowledged record thereby survives the process, and the
  * writer moves whole stretches to the file with io_pwrite. Recovery asks at each offset first the file, then the ring.
  *
- * Reading the last log ends at the first offset where neither has a valid record. Whatever lies behind is a torn tail, cut
- * and reported, unless a later valid record (searched for at every 8-byte offset of the file) is an RLOG_SYNCED
- * that covers the bad offset: then synced bytes were damaged, and that is CORRUPT. A log that is not the last must end in
- * RLOG_SEAL; anything else there is CORRUPT.
+ * Reading the last log ends at the first offset where neither has a valid record. Whatever lies behind is a torn tail,
+ * cut and reported, unless a later valid RLOG_SYNCED or RLOG_SEAL (searched for at every 8-byte offset of the file and
+ * of the ring) covers the bad offset: then synced bytes were damaged, and that is CORRUPT. A log that is not the last
+ * must end in RLOG_SEAL; anything else there is CORRUPT. Behind RLOG_SEAL only zeros (preallocated space) are accepted.
+ *
+ * One log hands over to the next: rlog_detach(old), then appends to the new one (which may have been created before)
+ * under rlog_hold, meanwhile rlog_seal(old) on another thread, then the hold is released. So as long as the old log may
+ * still lose its tail, the new one has no record in its file, only in the ring. Recovery goes through the logs in
+ * order: one that has a later log with a record in its file (an end_off above RLOG_FILE_HEADER when read without the
+ * ring) is not the last and must be sealed; the others are each read as the last, with the ring, up to the first that
+ * is not `sealed`: that one is repaired, and the empty ones behind it are removed.
  */
 #ifndef RLOG_RLOG_H
 #define RLOG_RLOG_H
@@ -54,9 +62,9 @@ enum nokv_status rlog_writer_create(const struct rlog_writer_options *options, c
 void rlog_writer_destroy(struct rlog_writer *w);
 
 /*
- * Append one RLOG_DATA record whose payload is the concatenation of `parts`. On return with OK the record is in the ring
- * or the file: it survives the process. A record larger than half of the ring goes to the file directly.
- * After an error nothing more may be appended (the caller poisons itself), except NO_SPACE before anything was written
+ * Append one RLOG_DATA record whose payload is the concatenation of `parts`. On return with OK the record is in the
+ * ring or the file: it survives the process. A record larger than half of the ring goes to the file directly. After an
+ * error nothing more may be appended (the caller poisons itself), except NO_SPACE before anything was written
  * (preallocation failed), after which the writer is as before.
  */
 enum nokv_status rlog_append(struct rlog_writer *w, const struct slice *parts, size_t count) MUST_CHECK;
@@ -64,11 +72,27 @@ enum nokv_status rlog_append(struct rlog_writer *w, const struct slice *parts, s
 enum nokv_status rlog_flush(struct rlog_writer *w) MUST_CHECK;
 /* Flush, then make everything appended so far durable. The first failure is final: every later call fails too. */
 enum nokv_status rlog_sync(struct rlog_writer *w) MUST_CHECK;
-/* Append RLOG_SEAL, flush, cut the preallocated rest, sync. */
+/* Unless detached: sync and append RLOG_SEAL. Then cut the preallocated rest, and sync. Nothing can be appended any
+ * more. */
 enum nokv_status rlog_seal(struct rlog_writer *w) MUST_CHECK;
-/* While held, the ring may fill but nothing is moved to the file (the log before is not durable yet); an append that does
- * not fit then, and every flush, sync and seal, first calls `wait(arg)`, which returns once it is. NULL: release. */
+/* While held, the ring may fill but nothing is moved to the file (the log before is not durable yet); an append that
+ * does not fit then, and every flush, sync and seal, first calls `wait(arg)`, which returns once it is. NULL: release.
+ */
 void rlog_hold(struct rlog_writer *w, enum nokv_status (*wait)(void *arg), void *arg);
+/*
+ * Group commit without holding the caller's lock over the sync: under the lock `end = rlog_end(w)` and rlog_flush(w);
+ * without it io_sync(rlog_file(w)), while others append; under it again rlog_mark_synced(w, end), or after a failure
+ * rlog_mark_failed(w), after which every call fails.
+ */
+struct io_file *rlog_file(const struct rlog_writer *w);
+void rlog_mark_synced(struct rlog_writer *w, uint64_t end);
+void rlog_mark_failed(struct rlog_writer *w);
+/*
+ * The log is complete, another one takes over the ring: append RLOG_SEAL, move everything to the file (page cache, no
+ * sync) and never touch the ring again. Afterwards only rlog_seal (cuts the preallocated rest and syncs; may run on
+ * another thread) and rlog_writer_destroy are allowed. Waits for a hold of its own, as rlog_flush does.
+ */
+enum nokv_status rlog_detach(struct rlog_writer *w) MUST_CHECK;
 /* File offset behind the last record; and up to where it is known to be durable. */
 uint64_t rlog_end(const struct rlog_writer *w);
 uint64_t rlog_synced(const struct rlog_writer *w);
@@ -84,20 +108,21 @@ struct rlog_reader_options {
     enum io_component component;
     enum rlog_kind kind;
     uint64_t number;
-    bool last;          /* a torn tail is possible */
-    struct slice ring;  /* bytes of the shared buffer as found; empty: none. Used for the last log only. Borrowed */
+    bool last;         /* a torn tail is possible */
+    struct slice ring; /* bytes of the shared buffer as found; empty: none. Used for the last log only. Borrowed */
 };
 
 struct rlog_end_report {
-    uint64_t end_off;   /* behind the last valid record */
-    uint64_t cut_bytes; /* of the file behind it that are not zeros at the very end: what a torn tail loses */
+    uint64_t end_off;    /* behind the last valid record */
+    uint64_t cut_bytes;  /* of the file behind it that are not zeros at the very end: what a torn tail loses */
     uint64_t ring_bytes; /* of the valid part, that only the ring had */
     bool sealed;
 };
 
 /* Refuses a header that is not of this kind or number (CORRUPT) or of a later version (NOT_SUPPORTED). A last log whose
  * file ends before its header is complete reads as empty, torn. */
-enum nokv_status rlog_reader_open(const struct rlog_reader_options *options, struct rlog_reader **out_reader) MUST_CHECK;
+enum nokv_status rlog_reader_open(const struct rlog_reader_options *options,
+                                  struct rlog_reader **out_reader) MUST_CHECK;
 void rlog_reader_close(struct rlog_reader *r); /* NULL is accepted */
 /*
  * The next RLOG_DATA payload: *out_more false at the end. Borrowed until the next call. *out_off: where its record

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * tail.c - what lies behind the last valid record: telling a torn tail from damage, and closing the log for good.
+ *
+ * After a power cut the end of the file may hold anything: zeros of preallocated space, half a record, a hole and then
+ * whole records. All of that was never synced, and is cut. Damage to what was synced looks the same, except that a
+ * later mark (RLOG_SYNCED, RLOG_SEAL) may say that the bad offset was durable when the mark was written. So every place
+ * where such a mark could stand is looked at. A mark is 24 bytes with 13 that are known beforehand; hashing is rare.
+ *
+ * Repair, in an order in which every step leaves a log that reads the same or, after a power cut, a prefix with
+ * everything synced (nothing it touches was):
+ *
+ *      1. header again, if its creation was cut short     (nothing follows it then)
+ *      2. records that only the ring has, to the file     (at offsets where the file has none that is valid)
+ *      3. cut the file at the end                         (what is cut was not valid)
+ *      4. sync: from here on the log is whole without the ring
+ *      5. RLOG_SEAL, covering all of it; sync
+ *
+ * Run again after a crash in between, it finds the same records and does what is left. The seal is written only after
+ * the cut is durable, so that nothing can ever stand behind a seal.
+ */
+#include "rlog/reader.h"
+
+/* ---- looking at the tail --------------------------------------------------------------------------------------- */
+
+static bool may_be_mark(const uint8_t *header, uint64_t number)
+{
+    uint32_t type = get_u32(header + RECORD_TYPE);
+    return get_u32(header + RECORD_NUMBER) == (uint32_t)number && (type == RLOG_SYNCED || type == RLOG_SEAL) &&
+           get_u32(header + RECORD_LENGTH) == RLOG_MARK_PAYLOAD;
+}
+
+/* Is a valid mark in these bytes, which belong at `off`, that covers the bad offset? */
+static enum nokv_status check_mark(const struct rlog_reader *r, const uint8_t mark[RLOG_MARK_SIZE], uint64_t off)
+{
+    struct record_claim claim;
+    if (!format_claim(mark, r->number, &claim) || !format_record_valid(mark, &claim, r->number, off))
+        return NOKV_OK;
+    uint64_t covers = get_u64(mark + RLOG_RECORD_HEADER);
+    if (covers <= r->off)
+        return NOKV_OK;
+    return FAIL(CORRUPT, "log %s: damaged at %llu; the mark at %llu says that it was durable up to %llu", r->path,
+                (unsigned long long)r->off, (unsigned long long)off, (unsigned long long)covers);
+}
+
+static enum nokv_status search_file(struct rlog_reader *r)
+{
+    uint64_t off = r->off;
+    while (off < r->file_size && r->file_size - off >= RLOG_MARK_SIZE) {
+        size_t size = (size_t)u64_min(r->file_size - off, WINDOW_BYTES);
+        const uint8_t *bytes;
+        TRY(reader_window(r, off, size, &bytes));
+        size_t i = 0;
+        for (; i + RLOG_MARK_SIZE <= size; i += RLOG_ALIGN)
+            if (UNLIKELY(may_be_mark(bytes + i, r->number)))
+                TRY(check_mark(r, bytes + i, off + i));
+        off += i;
+    }
+    return NOKV_OK;
+}
+
+/* The ring's bytes as those of the lap that begins at the bad offset. */
+static enum nokv_status search_ring(struct rlog_reader *r)
+{
+    uint8_t mark[RLOG_MARK_SIZE];
+    for (uint64_t off = r->off; off - r->off < r->ring.size; off += RLOG_ALIGN) {
+        size_t pos = (size_t)(off % r->ring.size);
+        size_t head = r->ring.size - pos;
+        if (LIKELY(head >= sizeof mark)) {
+            if (LIKELY(!may_be_mark(r->ring.data + pos, r->number)))
+                continue;
+            head = sizeof mark;
+        }
+        memcpy(mark, r->ring.data + pos, head);
+        memcpy(mark + head, r->ring.data, sizeof mark - head);
+        if (may_be_mark(mark, r->number))
+            TRY(check_mark(r, mark, off));
+    }
+    return NOKV_OK;
+}
+
+enum nokv_status tail_data_end(struct rlog_reader *r, uint64_t off, uint64_t *out_end)
+{
+    uint64_t end = off;
+    while (off < r->file_size) {
+        size_t size = (size_t)u64_min(r->file_size - off, WINDOW_BYTES);
+        const uint8_t *bytes;
+        TRY(reader_window(r, off, size, &bytes));
+        size_t n = size;
+        while (n >= 8 && get_u64(bytes + n - 8) == 0)
+            n -= 8;
+        while (n > 0 && bytes[n - 1] == 0)
+            n--;
+        if (n > 0)
+            end = off + n;
+        off += size;
+    }
+    *out_end = end;
+    return NOKV_OK;
+}
+
+enum nokv_status tail_inspect(struct rlog_reader *r)
+{
+    uint64_t data_end;
+    TRY(search_file(r));
+    TRY(search_ring(r));
+    TRY(tail_data_end(r, r->off, &data_end));
+    r->report.cut_bytes = data_end - r->off;
+    return NOKV_OK;
+}
+
+/* ---- repair ---------------------------------------------------------------------------------------------------- */
+
+static enum nokv_status write_header(struct rlog_reader *r, struct io_file *file)
+{
+    uint8_t header[RLOG_FILE_HEADER];
+    format_file_header(header, r->kind, r->number);
+    TRY(io_pwrite(file, header, sizeof header, 0));
+    r->off = RLOG_FILE_HEADER;
+    return NOKV_OK;
+}
+
+/* [from, to) of the log's bytes, out of the ring. REQUIRES: no longer than the ring. */
+static enum nokv_status write_from_ring(const struct rlog_reader *r, struct io_file *file, uint64_t from, uint64_t to)
+{
+    if (from == to)
+        return NOKV_OK;
+    size_t size = (size_t)(to - from);
+    size_t pos = (size_t)(from % r->ring.size);
+    size_t head = size < r->ring.size - pos ? size : r->ring.size - pos;
+    TRY(io_pwrite(file, r->ring.data + pos, head, from));
+    if (head < size)
+        TRY(io_pwrite(file, r->ring.data, size - head, from + head));
+    return NOKV_OK;
+}
+
+/* Go through the records once more and write those that the file does not have, in runs. */
+static enum nokv_status write_ring_records(struct rlog_reader *r, struct io_file *file)
+{
+    uint64_t run = 0, off = r->first_ring_off;
+    bool in_run = false;
+    while (off < r->off) {
+        struct record record;
+        TRY(reader_record_at(r, off, &record));
+        if (record.source == RECORD_NONE)
+            return FAIL(CORRUPT, "log %s: the record at %llu has vanished since it was read", r->path,
+                        (unsigned long long)off);
+        if (in_run && (record.source == RECORD_IN_FILE || off + record.size - run > r->ring.size)) {
+            TRY(write_from_ring(r, file, run, off));
+            in_run = false;
+        }
+        if (!in_run && record.source == RECORD_IN_RING) {
+            run = off;
+            in_run = true;
+        }
+        off += record.size;
+    }
+    return in_run ? write_from_ring(r, file, run, off) : NOKV_OK;
+}
+
+/* Steps 1 to 4. */
+static enum nokv_status make_whole(struct rlog_reader *r, struct io_file *file)
+{
+    if (r->header_torn)
+        TRY(write_header(r, file));
+    TRY(write_ring_records(r, file));
+    TRY(io_truncate(file, r->off));
+    return io_sync(file);
+}
+
+static enum nokv_status write_seal(struct rlog_reader *r, struct io_file *file)
+{
+    uint8_t seal[RLOG_MARK_SIZE];
+    format_mark(seal, RLOG_SEAL, r->number, r->off, r->off);
+    TRY(io_pwrite(file, seal, sizeof seal, r->off));
+    return io_sync(file);
+}
+
+static enum nokv_status repair(struct rlog_reader *r, struct io_file *file)
+{
+    TRY(make_whole(r, file));
+    if (r->report.sealed)
+        return NOKV_OK;
+    return write_seal(r, file);
+}
+
+enum nokv_status rlog_repair_tail(struct rlog_reader *r)
+{
+    ASSERT(r->ended && r->last);
+    struct io_file *file = NULL;
+    TRY(io_open(r->io, r->path, r->component, IO_STD, IO_READ | IO_WRITE, &file));
+    enum nokv_status status = repair(r, file);
+    if (status != NOKV_OK) {
+        io_close_ptr(&file);
+        return status;
+    }
+    return io_close(file);
+}
