@@ -1,0 +1,468 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * reader.c - an open table: its lifetime, what is verified when, and the point read.
+ *
+ * A get is: one cache line of the filter; down the index tree, two cache lines per level; the block's first lines
+ * (header, fingerprints, offsets); the entry. All of that happens in the mapping under one io_guarded() call, so a
+ * device that fails under a page is an IO error of this call.
+ *
+ * Verified are: header, footer and properties at open; filter and index on first use; each block on first use. The
+ * guarded part of a get does not verify: when it meets a block whose bit is not set it leaves the guard, has the block
+ * verified (which may first ask the kernel to read all of its pages at once), and runs again. So the hot path is free
+ * of it, and no system call is made under the guard.
+ *
+ * [I1] Nothing is written to after open but `ready`, `verified` and the counts in `object`.
+ * [I2] A length is checked wherever it is followed, although the checksum was right: a page may be evicted and read
+ *      again from a disk that has gone bad since.
+ *
+ * Threading: any number of threads. Failure: a checksum mismatch is reported by every call that needs those bytes;
+ * nothing is remembered of it. A bad filter fails all gets of the table rather than slow them down silently; iterators
+ * and scans do not need it, so a compaction heals it.
+ *
+ * Why not verify every block at open: it would read the whole file. Why not verify at every read: 4 KiB cost 150 ns, as
+ * much as the rest of a get.
+ */
+#include "sst/reader.h"
+
+#include "base/alloc.h"
+#include "sst/filter.h"
+
+static const uint64_t none = UINT64_MAX;
+
+static unsigned long long number_of(const struct sst_reader *r)
+{
+    return r->footer.file_number;
+}
+
+enum nokv_status sst_reader_bad_index(const struct sst_reader *r)
+{
+    return FAIL(CORRUPT, "sst %llu (%s) index @%llu: malformed", number_of(r), r->path,
+                (unsigned long long)r->footer.index.off);
+}
+
+enum nokv_status sst_reader_bad_block(const struct sst_reader *r, uint64_t page)
+{
+    return FAIL(CORRUPT, "sst %llu (%s) block @%llu: malformed entry", number_of(r), r->path,
+                (unsigned long long)page * PAGE_BYTES);
+}
+
+enum nokv_status sst_reader_bad_kind(const struct sst_reader *r, uint64_t page, uint64_t tag)
+{
+    return FAIL(NOT_SUPPORTED, "sst %llu (%s) block @%llu: unknown kind of entry 0x%02x: use a newer release",
+                number_of(r), r->path, (unsigned long long)page * PAGE_BYTES, tag_kind_byte(tag));
+}
+
+/* ---- verification ---------------------------------------------------------------------------------------------- */
+
+struct checksum_call {
+    const uint8_t *data;
+    uint64_t size;
+    uint64_t file_number;
+    uint64_t checksum; /* out */
+};
+
+static enum nokv_status checksum_guarded(void *arg)
+{
+    struct checksum_call *c = arg;
+    c->checksum = sst_region_checksum(c->data, c->size, c->file_number);
+    return NOKV_OK;
+}
+
+static enum nokv_status region_verify(struct sst_reader *r, const struct sst_region *region, const char *name,
+                                      unsigned bit)
+{
+    struct checksum_call c = {
+        .data = r->data + region->off, .size = region->size, .file_number = r->footer.file_number};
+    if (region->size != 0)
+        io_map_advise(&r->map, region->off, region->size, IO_ADVICE_POPULATE); /* all of it, in large reads */
+    TRY(io_guarded(checksum_guarded, &c));
+    if (c.checksum != region->checksum)
+        return FAIL(CORRUPT, "sst %llu (%s) %s @%llu: checksum mismatch", number_of(r), r->path, name,
+                    (unsigned long long)region->off);
+    atomic_fetch_or_explicit(&r->ready, bit, memory_order_relaxed); /* relaxed: see the declaration */
+    return NOKV_OK;
+}
+
+enum nokv_status sst_reader_prepare(struct sst_reader *r, unsigned wanted)
+{
+    unsigned missing = wanted & ~atomic_load_explicit(&r->ready, memory_order_relaxed);
+    if (LIKELY(missing == 0))
+        return NOKV_OK;
+    if (missing & SST_READY_INDEX)
+        TRY(region_verify(r, &r->footer.index, "index", SST_READY_INDEX));
+    if (missing & SST_READY_FILTER)
+        TRY(region_verify(r, &r->footer.filter, "filter", SST_READY_FILTER));
+    return NOKV_OK;
+}
+
+enum nokv_status sst_reader_check_bytes(const struct sst_reader *r, const uint8_t *data, struct sst_extent extent,
+                                        struct sst_block *out)
+{
+    unsigned long long off = (unsigned long long)extent.page * PAGE_BYTES;
+    uint64_t seed = sst_block_seed(r->footer.file_number, extent.page);
+    if (get_u32(data) != sst_block_checksum(data, extent.size, seed))
+        return FAIL(CORRUPT, "sst %llu (%s) block @%llu: checksum mismatch", number_of(r), r->path, off);
+    if (!sst_block_open(data, extent.size, out))
+        return sst_block_explain(data, extent.size, number_of(r), extent.page);
+    if (sst_pages(out->used) * PAGE_BYTES != extent.size)
+        return FAIL(CORRUPT, "sst %llu (%s) block @%llu: %u bytes used in %llu", number_of(r), r->path, off, out->used,
+                    (unsigned long long)extent.size);
+    return NOKV_OK;
+}
+
+struct extent_call {
+    struct sst_reader *r;
+    uint64_t block;
+    struct sst_extent extent; /* out of the one function, into the other */
+};
+
+static enum nokv_status extent_guarded(void *arg)
+{
+    struct extent_call *c = arg;
+    return sst_reader_locate(c->r, c->block, &c->extent) ? NOKV_OK : sst_reader_bad_index(c->r);
+}
+
+static enum nokv_status verify_guarded(void *arg)
+{
+    const struct extent_call *c = arg;
+    struct sst_block block;
+    return sst_reader_check_bytes(c->r, c->r->data + (uint64_t)c->extent.page * PAGE_BYTES, c->extent, &block);
+}
+
+enum nokv_status sst_reader_extent(struct sst_reader *r, uint64_t block, struct sst_extent *out)
+{
+    struct extent_call c = {.r = r, .block = block};
+    TRY(io_guarded(extent_guarded, &c));
+    *out = c.extent;
+    return NOKV_OK;
+}
+
+enum nokv_status sst_reader_verify_block(struct sst_reader *r, uint64_t block)
+{
+    struct extent_call c = {.r = r, .block = block};
+    TRY(sst_reader_extent(r, block, &c.extent));
+    if (c.extent.size > PAGE_BYTES) /* one read instead of one per page */
+        io_map_advise(&r->map, (uint64_t)c.extent.page * PAGE_BYTES, c.extent.size, IO_ADVICE_WILLNEED);
+    TRY(io_guarded(verify_guarded, &c));
+    /* relaxed: see the declaration */
+    atomic_fetch_or_explicit(&r->verified[block / 64], 1ull << (block % 64), memory_order_relaxed);
+    return NOKV_OK;
+}
+
+/* ---- point read ------------------------------------------------------------------------------------------------ */
+
+struct get_call {
+    struct sst_reader *r;
+    struct slice key;
+    uint64_t hash;
+    uint64_t seq;
+    /* out */
+    struct sst_entry entry;
+    bool found;
+    uint64_t unverified; /* this block has to be verified first */
+};
+
+static inline const uint8_t *filter_line(const struct sst_reader *r, uint64_t hash)
+{
+    return r->filter + sst_filter_line(hash, r->filter_lines) * 64;
+}
+
+/* Guarded. The block has been found in the index. */
+static inline enum nokv_status get_in_block(struct get_call *g, uint64_t block)
+{
+    struct sst_reader *r = g->r;
+    struct sst_extent extent;
+    if (UNLIKELY(!sst_reader_locate(r, block, &extent)))
+        return sst_reader_bad_index(r);
+    const uint8_t *data = r->data + (uint64_t)extent.page * PAGE_BYTES;
+    __builtin_prefetch(data); /* header and fingerprints; the next line has the offsets */
+    __builtin_prefetch(data + CACHE_LINE);
+    if (UNLIKELY(!sst_reader_is_verified(r, block))) {
+        g->unverified = block;
+        return NOKV_OK;
+    }
+    struct sst_block b;
+    if (UNLIKELY(!sst_block_open(data, extent.size, &b)))
+        return sst_block_explain(data, extent.size, number_of(r), extent.page);
+    if (UNLIKELY(!sst_block_find(&b, g->key, g->hash, g->seq, &g->entry, &g->found)))
+        return sst_reader_bad_block(r, extent.page);
+    if (UNLIKELY(g->found && !key_kind_known(tag_kind_byte(g->entry.tag))))
+        return sst_reader_bad_kind(r, extent.page, g->entry.tag);
+    return NOKV_OK;
+}
+
+static enum nokv_status get_guarded(void *arg)
+{
+    struct get_call *g = arg;
+    const struct sst_reader *r = g->r;
+    if (r->filter_lines != 0 && !sst_filter_line_has(filter_line(r, g->hash), g->hash, r->filter_probes))
+        return NOKV_OK;
+    int64_t block = sst_index_search(&r->index, (struct ikey){.user = g->key, .tag = tag_for_seek(g->seq)});
+    if (UNLIKELY(block < 0))
+        return sst_reader_bad_index(r);
+    return UNLIKELY(block >= r->index.count) ? NOKV_OK : get_in_block(g, (uint64_t)block);
+}
+
+enum nokv_status sst_reader_get(struct sst_reader *r, struct slice user_key, uint64_t hash, uint64_t seq,
+                                struct lookup *out_lookup)
+{
+    struct get_call g = {.r = r, .key = user_key, .hash = hash, .seq = seq, .unverified = none};
+    TRY(sst_reader_prepare(r, SST_READY_ALL));
+    for (;;) {
+        TRY(io_guarded(get_guarded, &g));
+        if (LIKELY(g.unverified == none))
+            break;
+        TRY(sst_reader_verify_block(r, g.unverified));
+        g.unverified = none;
+    }
+    out_lookup->found = g.found;
+    if (g.found) {
+        out_lookup->tag = g.entry.tag;
+        out_lookup->value = g.entry.value;
+    }
+    return NOKV_OK;
+}
+
+void sst_reader_prefetch(const struct sst_reader *r, uint64_t hash)
+{
+    if (r->filter_lines != 0)
+        __builtin_prefetch(filter_line(r, hash));
+}
+
+/* ---- open ------------------------------------------------------------------------------------------------------ */
+
+struct copy_call {
+    void *to;
+    const uint8_t *from;
+    size_t size;
+};
+
+static enum nokv_status copy_guarded(void *arg)
+{
+    struct copy_call *c = arg;
+    memcpy(c->to, c->from, c->size);
+    return NOKV_OK;
+}
+
+/* Out of the mapping. REQUIRES: in range. */
+static enum nokv_status map_copy(const struct sst_reader *r, void *to, uint64_t off, size_t size)
+{
+    struct copy_call c = {.to = to, .from = r->map.data + off, .size = size};
+    return io_guarded(copy_guarded, &c);
+}
+
+static enum nokv_status open_frame(struct sst_reader *r, uint64_t file_number)
+{
+    uint8_t page[PAGE_BYTES];
+    uint64_t header_number = 0;
+    TRY(map_copy(r, page, 0, sizeof page));
+    TRY(sst_header_decode(page, &header_number));
+    TRY(map_copy(r, page, r->map.size - PAGE_BYTES, sizeof page));
+    TRY(sst_footer_decode(page, r->map.size, &r->footer));
+    if (header_number != file_number || r->footer.file_number != file_number)
+        return FAIL(CORRUPT, "sst: the header is of table %llu, the footer of table %llu",
+                    (unsigned long long)header_number, number_of(r));
+    return NOKV_OK;
+}
+
+static enum nokv_status open_properties(struct sst_reader *r)
+{
+    const struct sst_region *region = &r->footer.properties;
+    size_t whole = sst_pages(region->size) * PAGE_BYTES; /* no more than the file has: the footer was checked */
+    r->properties_bytes = mem_alloc(whole);
+    if (r->properties_bytes == NULL)
+        return FAIL(NO_MEMORY, "sst properties of %zu bytes", whole);
+    TRY(map_copy(r, r->properties_bytes, region->off, whole));
+    if (sst_region_checksum(r->properties_bytes, region->size, r->footer.file_number) != region->checksum)
+        return FAIL(CORRUPT, "sst properties @%llu: checksum mismatch", (unsigned long long)region->off);
+    TRY(sst_properties_decode(slice_make(r->properties_bytes, region->size), &r->properties));
+    r->properties.info.file_bytes = r->footer.file_bytes;
+    return NOKV_OK;
+}
+
+static enum nokv_status open_regions(struct sst_reader *r)
+{
+    const struct sst_footer *f = &r->footer;
+    r->data = r->map.data;
+    r->end_page = (uint32_t)((f->data.off + f->data.size) / PAGE_BYTES);
+    r->filter = r->data + f->filter.off;
+    r->filter_lines = f->filter.size / SST_FILTER_LINE_BYTES;
+    r->filter_probes = f->filter_probes;
+    TRY(sst_index_open(r->data + f->index.off, f->index.size, f->block_count, f->common_size, &r->index));
+    r->verified = mem_zalloc((f->block_count / 64 + 1) * sizeof *r->verified);
+    if (r->verified == NULL)
+        return FAIL(NO_MEMORY, "sst bitmap of %llu blocks", (unsigned long long)f->block_count);
+    atomic_init(&r->ready, 0);
+    io_map_advise(&r->map, f->data.off, f->data.size, IO_ADVICE_RANDOM);
+    return NOKV_OK;
+}
+
+static enum nokv_status open_map(struct sst_reader *r, uint64_t file_bytes)
+{
+    struct io_file *file CLEANUP(io_close_ptr) = NULL;
+    TRY(io_open(r->io, r->path, IO_SST, IO_STD, IO_READ, &file)); /* IO_STD: the mapping is made by io_map below */
+    TRY(io_map(file, &r->map));
+    if (file_bytes != 0 && r->map.size != file_bytes)
+        return FAIL(CORRUPT, "sst: the file has %zu bytes; the MANIFEST says %llu", r->map.size,
+                    (unsigned long long)file_bytes);
+    if (r->map.size < 4 * PAGE_BYTES || r->map.size % PAGE_BYTES != 0)
+        return FAIL(CORRUPT, "sst: %zu bytes are no table", r->map.size);
+    return io_close(TAKE(file));
+}
+
+static void reader_free(struct pinned_object *object)
+{
+    struct sst_reader *r = CONTAINER_OF(object, struct sst_reader, object);
+    io_unmap(&r->map);
+    io_guard_remove();
+    mem_free(r->path);
+    mem_free_ptr(&r->verified);
+    mem_free(r->properties_bytes);
+    mem_free(r);
+}
+
+static enum nokv_status reader_open(struct sst_reader *r, const char *path, uint64_t file_number, uint64_t file_bytes)
+{
+    r->path = mem_strdup(path);
+    if (r->path == NULL)
+        return FAIL(NO_MEMORY, "sst reader of %s", path);
+    TRY(open_map(r, file_bytes));
+    TRY(open_frame(r, file_number));
+    TRY(open_properties(r));
+    return open_regions(r);
+}
+
+enum nokv_status sst_reader_open(struct io *io, const char *path, uint64_t file_number, uint64_t file_bytes,
+                                 struct sst_reader **out_reader)
+{
+    struct sst_reader *r = mem_alloc_aligned(CACHE_LINE, sizeof *r);
+    if (r == NULL)
+        return FAIL(NO_MEMORY, "sst reader of %s", path);
+    memset(r, 0, sizeof *r);
+    r->io = io;
+    enum nokv_status status = io_guard_install();
+    if (status != NOKV_OK) {
+        mem_free(r);
+        return status;
+    }
+    pinned_init(&r->object, reader_free);
+    status = reader_open(r, path, file_number, file_bytes);
+    if (status != NOKV_OK) {
+        reader_free(&r->object); /* nobody else has seen it */
+        return FAIL_WITH(status, "%s [opening table %llu, %s]", status_message(), (unsigned long long)file_number,
+                         path);
+    }
+    *out_reader = r;
+    return NOKV_OK;
+}
+
+void sst_reader_ref(struct sst_reader *r)
+{
+    pinned_ref(&r->object);
+}
+
+void sst_reader_unref(struct sst_reader *r)
+{
+    if (r != NULL)
+        pinned_unref(&r->object);
+}
+
+void sst_reader_pin(struct sst_reader *r)
+{
+    pinned_pin(&r->object);
+}
+
+void sst_reader_unpin(struct sst_reader *r)
+{
+    pinned_unpin(&r->object);
+}
+
+/* ---- questions ------------------------------------------------------------------------------------------------- */
+
+const struct sst_info *sst_reader_info(const struct sst_reader *r)
+{
+    return &r->properties.info;
+}
+
+uint64_t sst_reader_number(const struct sst_reader *r)
+{
+    return r->footer.file_number;
+}
+
+struct ikey sst_reader_smallest(const struct sst_reader *r)
+{
+    return r->properties.smallest;
+}
+
+struct ikey sst_reader_largest(const struct sst_reader *r)
+{
+    return r->properties.largest;
+}
+
+struct position_call {
+    struct sst_reader *r;
+    struct slice key;
+    uint64_t page; /* out */
+};
+
+static enum nokv_status position_guarded(void *arg)
+{
+    struct position_call *c = arg;
+    const struct sst_index *x = &c->r->index;
+    int64_t block = sst_index_search(x, (struct ikey){.user = c->key, .tag = tag_for_seek(KEY_SEQ_MAX)});
+    if (block >= 0 && block < x->count)
+        c->page = u64_min(sst_index_page(x, (uint64_t)block), c->page);
+    return NOKV_OK;
+}
+
+uint64_t sst_reader_approximate_offset(struct sst_reader *r, struct slice user_key)
+{
+    struct position_call c = {.r = r, .key = user_key, .page = r->end_page};
+    if (sst_reader_prepare(r, SST_READY_INDEX) != NOKV_OK || io_guarded(position_guarded, &c) != NOKV_OK)
+        return PAGE_BYTES;
+    return c.page * PAGE_BYTES;
+}
+
+struct sample_call {
+    struct sst_reader *r;
+    uint64_t block;
+    struct slice key; /* out */
+};
+
+/* The first key of a verified block. */
+static enum nokv_status sample_guarded(void *arg)
+{
+    struct sample_call *c = arg;
+    struct sst_extent extent;
+    struct sst_block b;
+    struct sst_entry e;
+    if (!sst_reader_locate(c->r, c->block, &extent))
+        return sst_reader_bad_index(c->r);
+    if (!sst_block_open(c->r->data + (uint64_t)extent.page * PAGE_BYTES, extent.size, &b) ||
+        !sst_block_entry(&b, 0, &e))
+        return sst_reader_bad_block(c->r, extent.page);
+    c->key = e.key;
+    return NOKV_OK;
+}
+
+struct slice sst_reader_sample_key(struct sst_reader *r, size_t index, size_t count)
+{
+    ASSERT(index < count);
+    struct sample_call c = {.r = r,
+                            .block = (uint64_t)(((unsigned __int128)(index + 1) * r->index.count) / (count + 1))};
+    if (sst_reader_prepare(r, SST_READY_INDEX) != NOKV_OK || sst_reader_verify_block(r, c.block) != NOKV_OK ||
+        io_guarded(sample_guarded, &c) != NOKV_OK)
+        return slice_make(NULL, 0);
+    return c.key;
+}
+
+bool sst_reader_contains(const struct sst_reader *r, const void *p, size_t size)
+{
+    uintptr_t from = (uintptr_t)r->map.data, at = (uintptr_t)p;
+    return at >= from && at - from <= r->map.size && size <= r->map.size - (at - from);
+}
+
+uint64_t sst_reader_resident_bytes(struct sst_reader *r)
+{
+    return io_map_resident(&r->map, 0, r->map.size);
+}

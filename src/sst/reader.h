@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * sst/reader.h - the inside of an open table, for the files of this module that read one.
+ *
+ * What is said to be guarded runs inside io_guarded(): it reads mapped bytes and changes nothing that it does not own.
+ */
+#ifndef SST_READER_H
+#define SST_READER_H
+
+#include <stdatomic.h>
+
+#include "sst/block.h"
+#include "sst/format.h"
+#include "sst/index.h"
+
+enum { SST_READY_FILTER = 1, SST_READY_INDEX = 2, SST_READY_ALL = 3 };
+
+struct sst_reader {
+    struct pinned_object object;
+
+    /* set at open, then constant; in the order in which a get reads it */
+    const uint8_t *filter; /* in the mapping */
+    uint64_t filter_lines; /* 0: no filter */
+    unsigned filter_probes;
+    /* atomic: which regions' checksums were right. Relaxed: it guards no other memory, the mapping never changes. */
+    _Atomic unsigned ready;
+    const uint8_t *data; /* page 0 of the mapping */
+    uint32_t end_page;   /* behind the last block */
+    struct sst_index index;
+    /* atomic: a bit per block whose checksum was right. Relaxed, for the same reason. */
+    _Atomic uint64_t *verified;
+
+    struct io *io;
+    struct io_map map;
+    char *path;
+    struct sst_footer footer;
+    struct sst_properties properties; /* its keys borrow from properties_bytes */
+    uint8_t *properties_bytes;
+};
+
+/* Where a block is: `extent` bytes from `page` on. */
+struct sst_extent {
+    uint32_t page;
+    uint64_t size;
+};
+
+/* Check the checksums of filter or index unless that was done. Guards itself. `wanted`: SST_READY_... */
+enum nokv_status sst_reader_prepare(struct sst_reader *r, unsigned wanted) MUST_CHECK;
+/* Check a block's checksum and header and remember that they were right. Guards itself. REQUIRES: the index is ready.
+ */
+enum nokv_status sst_reader_verify_block(struct sst_reader *r, uint64_t block) MUST_CHECK;
+/* As sst_reader_verify_block for a block that was read to somewhere else: does it match? */
+enum nokv_status sst_reader_check_bytes(const struct sst_reader *r, const uint8_t *data, struct sst_extent extent,
+                                        struct sst_block *out) MUST_CHECK;
+/* Guarded copy of an extent, for those who read the file by other means. REQUIRES: block < count, the index is ready.
+ */
+enum nokv_status sst_reader_extent(struct sst_reader *r, uint64_t block, struct sst_extent *out) MUST_CHECK;
+
+enum nokv_status sst_reader_bad_index(const struct sst_reader *r) MUST_CHECK;
+enum nokv_status sst_reader_bad_block(const struct sst_reader *r, uint64_t page) MUST_CHECK;
+enum nokv_status sst_reader_bad_kind(const struct sst_reader *r, uint64_t page, uint64_t tag) MUST_CHECK;
+
+static inline bool sst_reader_is_verified(const struct sst_reader *r, uint64_t block)
+{
+    return atomic_load_explicit(&r->verified[block / 64], memory_order_relaxed) >> (block % 64) & 1;
+}
+
+/* Guarded. False: the index is malformed. */
+static inline bool sst_reader_locate(const struct sst_reader *r, uint64_t block, struct sst_extent *out)
+{
+    uint32_t page = sst_index_page(&r->index, block), next = sst_index_page(&r->index, block + 1);
+    out->page = page;
+    out->size = (uint64_t)(next - page) * PAGE_BYTES;
+    return page >= 1 && page < next && next <= r->end_page;
+}
+
+#endif

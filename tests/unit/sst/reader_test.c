@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Tables against the sorted array: point reads, iterators, scans, verification, over many shapes of keys and values. */
+#include "sst_model.h"
+
+static const struct model_shape shapes[] = {
+    {.count = 1, .key_max = 1, .value_max = 0, .alphabet = 3, .versions = 1},
+    {.count = 40, .key_max = 3, .value_max = 10, .alphabet = 3, .versions = 4},
+    {.count = 3000, .key_max = 16, .value_max = 100, .alphabet = 30, .versions = 2},
+    {.count = 3000, .key_max = 6, .value_max = 60, .alphabet = 2, .versions = 3},
+    {.count = 2000, .key_max = 4, .value_max = 30, .alphabet = 5, .versions = 3, .prefix_size = 40},
+    {.count = 6000, .key_max = 40, .value_max = 0, .alphabet = 3, .versions = 1, .prefix_size = 7},
+    {.count = 3000, .key_max = 2, .value_max = 200, .alphabet = 4, .versions = 300},
+    {.count = 400, .key_max = 20, .value_max = 3000, .alphabet = 20, .versions = 2},
+    {.count = 60, .key_max = 20, .value_max = 200000, .alphabet = 20, .versions = 2},
+    {.count = 40, .key_max = 65000, .value_max = 100, .alphabet = 2, .versions = 3, .prefix_size = 535},
+};
+
+static const struct sst_options option_sets[] = {
+    {.block_bytes = 4096, .filter_bits_per_key = 10},
+    {.block_bytes = 4096, .filter_bits_per_key = 0},
+    {.block_bytes = 16384, .filter_bits_per_key = 3},
+    {.block_bytes = 65536, .filter_bits_per_key = 32},
+};
+
+static void check_gets(struct table *t, struct model *m, const struct model_shape *s)
+{
+    uint8_t *key = malloc(s->prefix_size + s->key_max + 1);
+    assert_non_null(key);
+    for (size_t i = 0; i < m->count; i++) {
+        struct ikey k = m->entries[i].key;
+        check_get(t->r, m, k.user, KEY_SEQ_MAX);
+        check_get(t->r, m, k.user, tag_seq(k.tag));
+        check_get(t->r, m, k.user, tag_seq(k.tag) - 1);
+    }
+    for (size_t i = 0; i < m->count + 100; i++) {
+        size_t size;
+        model_random_key(m, s, key, &size);
+        check_get(t->r, m, slice_make(key, size), model_below(m, 10000));
+        check_get(t->r, m, slice_make(key, 1 + model_below(m, size)), KEY_SEQ_MAX);
+    }
+    free(key);
+}
+
+static void check_seeks(struct iter *it, struct model *m, const struct model_shape *s)
+{
+    uint8_t *key = malloc(s->prefix_size + s->key_max + 1);
+    assert_non_null(key);
+    for (size_t n = 0; n < 600; n++) {
+        size_t size;
+        model_random_key(m, s, key, &size);
+        struct ikey target = {.user = slice_make(key, size), .tag = key_tag(model_below(m, 10000), KEY_VALUE)};
+        if (n % 3 == 0)
+            target = m->entries[model_below(m, m->count)].key;
+        else if (n % 3 == 1)
+            target.user.size = 1 + model_below(m, size);
+        size_t i = model_lower_bound(m, target);
+        iter_seek(it, target);
+        check_entry(it, m, i);
+        size_t before = i < m->count && ikey_compare(m->entries[i].key, target) == 0 ? i : i - 1;
+        iter_seek_for_prev(it, target);
+        check_entry(it, m, before);
+        /* a walk to and fro from there */
+        for (size_t at = before, k = 0; k < 12 && at < m->count; k++) {
+            bool on = model_below(m, 2);
+            if (on)
+                iter_next(it);
+            else
+                iter_prev(it);
+            at += on ? 1 : (size_t)-1;
+            check_entry(it, m, at);
+        }
+    }
+    free(key);
+}
+
+static void check_walks(struct sst_reader *r, struct model *m, const struct model_shape *s)
+{
+    struct iter *it = NULL;
+    OK(sst_iter_create(r, &it));
+    assert_false(it->valid);
+    iter_first(it);
+    for (size_t i = 0; i < m->count; i++, iter_next(it))
+        check_entry(it, m, i);
+    check_entry(it, m, m->count);
+    iter_last(it);
+    for (size_t i = m->count; i > 0; i--, iter_prev(it))
+        check_entry(it, m, i - 1);
+    check_entry(it, m, m->count);
+    check_seeks(it, m, s);
+    iter_destroy(it);
+}
+
+static void check_scan(struct sst_reader *r, struct model *m, enum io_model model)
+{
+    struct iter *it = NULL;
+    OK(sst_scan_create(r, IO_COMPACTION, model, &it));
+    for (int round = 0; round < 3; round++) {
+        size_t i = round == 0 ? 0 : model_below(m, m->count);
+        if (round == 0)
+            iter_first(it);
+        else
+            iter_seek(it, m->entries[i].key);
+        for (; i < m->count; i++, iter_next(it))
+            check_entry(it, m, i);
+        check_entry(it, m, m->count);
+    }
+    iter_seek(it, (struct ikey){.user = slice_make("\xff\xff\xff\xff\xff\xff\xff\xff\xff", 9)});
+    check_entry(it, m,
+                model_lower_bound(m, (struct ikey){.user = slice_make("\xff\xff\xff\xff\xff\xff\xff\xff\xff", 9)}));
+    iter_destroy(it);
+}
+
+static void check_info(struct sst_reader *r, const struct model *m)
+{
+    const struct sst_info *info = sst_reader_info(r);
+    uint64_t tombstones = 0, raw = 0, seq_min = UINT64_MAX, seq_max = 0;
+    for (size_t i = 0; i < m->count; i++) {
+        tombstones += tag_kind(m->entries[i].key.tag) == KEY_TOMBSTONE;
+        raw += m->entries[i].key.user.size + m->entries[i].value.size;
+        seq_min = u64_min(seq_min, tag_seq(m->entries[i].key.tag));
+        seq_max = u64_max(seq_max, tag_seq(m->entries[i].key.tag));
+    }
+    assert_int_equal(info->entries, m->count);
+    assert_int_equal(info->tombstones, tombstones);
+    assert_int_equal(info->raw_bytes, raw);
+    assert_int_equal(info->seq_min, seq_min);
+    assert_int_equal(info->seq_max, seq_max);
+    assert_int_equal(ikey_compare(sst_reader_smallest(r), m->entries[0].key), 0);
+    assert_int_equal(ikey_compare(sst_reader_largest(r), m->entries[m->count - 1].key), 0);
+    assert_int_equal(sst_reader_number(r), 7);
+}
+
+/* Offsets rise with the keys; samples are user keys of the table that rise too. */
+static void check_positions(struct sst_reader *r, const struct model *m)
+{
+    uint64_t last = 0;
+    for (size_t i = 0; i < m->count; i++) {
+        uint64_t off = sst_reader_approximate_offset(r, m->entries[i].key.user);
+        assert_true(off >= last && off < sst_reader_info(r)->file_bytes);
+        last = off;
+    }
+    struct slice before = {0};
+    for (size_t i = 0; i < 5; i++) {
+        struct slice sample = sst_reader_sample_key(r, i, 5);
+        assert_true(sample.size > 0);
+        assert_non_null(model_get(m, sample, KEY_SEQ_MAX));
+        assert_true(i == 0 || key_compare(before, sample) <= 0);
+        before = sample;
+    }
+}
+
+/* Everything that a table can be asked agrees with the sorted array, for every shape and every set of options. */
+static void test_random_tables(void **state)
+{
+    (void)state;
+    uint64_t seed = test_seed(20261122);
+    for (size_t i = 0; i < ARRAY_COUNT(shapes); i++) {
+        struct model m = {.random = seed + i};
+        model_fill(&m, &shapes[i]);
+        for (size_t o = 0; o < ARRAY_COUNT(option_sets); o++) {
+            struct table t;
+            struct sst_verify_report report;
+            table_open(&t, &m, &option_sets[o]);
+            check_info(t.r, &m);
+            check_gets(&t, &m, &shapes[i]);
+            check_walks(t.r, &m, &shapes[i]);
+            check_scan(t.r, &m, o % 2 ? IO_STD : IO_MMAP);
+            check_positions(t.r, &m);
+            OK(sst_reader_verify(t.r, &report));
+            assert_int_equal(report.entries, m.count);
+            assert_int_equal(report.bytes, sst_reader_info(t.r)->file_bytes);
+            table_close(&t);
+        }
+        model_free(&m);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_random_tables),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
