@@ -1,0 +1,588 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Background work: sealing old logs, flushing memtables, compacting, making the next log ahead of time, unlinking files
+ * that nobody needs. Done by a few threads, or, with options.inline_background_work, by whoever calls
+ * background_run_inline: then the order of all I/O follows from the calls alone, which the crash tests rely on.
+ *
+ *      work_pick_locked ─► job (no lock held) ─► result installed (mu) ─► state_cond
+ *
+ * Urgency: seal, flush, compaction, spare log. With more than one thread, one is always free of compactions, so that a
+ * flush never waits for a merge.
+ *
+ * Failure: no space and no memory are soft: kept in soft_error, told to writers that need the work done, retried when
+ * they come again or after a second. Anything else poisons the database; nothing is retried on a file after a failed sync.
+ */
+#include "base/alloc.h"
+#include "db/db.h"
+#include "lsm/names.h"
+
+#include <stdio.h>
+
+enum work { WORK_NONE, WORK_SEAL, WORK_FLUSH, WORK_COMPACT, WORK_SPARE_LOG, WORK_DELETE_LOGS };
+
+struct job {
+    enum work work;
+    struct old_log *log;             /* seal */
+    struct compaction_inputs inputs; /* compaction */
+    struct version *version;         /* compaction: referenced */
+    struct memtable *mem;            /* flush: referenced */
+    uint64_t *snapshots;
+    size_t snapshot_count;
+};
+
+/* ---- shared --------------------------------------------------------------------------------------------------- */
+
+enum nokv_status background_snapshots_locked(struct nokv_db *db, uint64_t **out_seqs, size_t *out_count)
+{
+    uint64_t *seqs = mem_alloc((db->snapshot_count + 1) * sizeof *seqs);
+    size_t count = 0;
+    if (seqs == NULL)
+        return FAIL(NO_MEMORY, "no memory for %llu snapshots", (unsigned long long)db->snapshot_count);
+    for (struct nokv_snapshot *s = db->snapshots.next; s != &db->snapshots; s = s->next)
+        if (count == 0 || seqs[count - 1] != s->seq)
+            seqs[count++] = s->seq;
+    *out_seqs = seqs;
+    *out_count = count;
+    return NOKV_OK;
+}
+
+static void job_writer_options(struct nokv_db *db, const struct job *job, struct table_writer_options *out)
+{
+    *out = (struct table_writer_options){
+        .env = &db->env,
+        .model = (enum io_model)(db->options.background_io - NOKV_IO_STD),
+        .sst = db->sst,
+        .table_bytes = db->options.table_bytes,
+        .snapshots = job->snapshots,
+        .snapshot_count = job->snapshot_count,
+        .allocate_number = db_allocate_number,
+        .allocate_arg = db,
+    };
+}
+
+static void soft_error_set_locked(struct nokv_db *db, enum nokv_status status)
+{
+    db->soft_error = status;
+    snprintf(db->soft_message, sizeof db->soft_message, "%s", status_message());
+}
+
+/* What a failed job means for the database. */
+static void job_failed(struct nokv_db *db, enum nokv_status status, const char *what)
+{
+    bool soft = status == NOKV_ERR_NO_SPACE || status == NOKV_ERR_NO_MEMORY;
+    if (status == NOKV_ERR_ABORTED)
+        return;
+    if (soft) {
+        mutex_lock(&db->mu);
+        soft_error_set_locked(db, status);
+        mutex_unlock(&db->mu);
+    } else if (atomic_load_explicit(&db->poisoned, memory_order_acquire) == NOKV_OK) {
+        (void)!db_poison(db, status, what);
+    }
+}
+
+/* ---- sealing -------------------------------------------------------------------------------------------------- */
+
+static enum nokv_status seal_run(struct nokv_db *db, struct old_log *log)
+{
+    mutex_lock(&db->sync_mu); /* a group's leader may be syncing this very file */
+    while (db->sync_running && db->sync_running_log == log->number)
+        cond_wait(&db->sync_cond, &db->sync_mu);
+    mutex_unlock(&db->sync_mu);
+    enum nokv_status status = rlog_seal(log->writer);
+    if (status != NOKV_OK)
+        return db_poison(db, status, "a WAL could not be synced");
+    mutex_lock(&db->sync_mu);
+    if (db->synced_log <= log->number) {
+        db->synced_log = log->number + 1;
+        db->synced_end = 0;
+    }
+    cond_broadcast(&db->sync_cond);
+    mutex_unlock(&db->sync_mu);
+    return NOKV_OK;
+}
+
+static void seal_done_locked(struct nokv_db *db, uint64_t number, enum nokv_status status)
+{
+    for (size_t i = 0; i < db->old_log_count; i++) {
+        struct old_log *log = &db->old_logs[i];
+        if (log->number != number)
+            continue;
+        log->sealing = false;
+        if (status == NOKV_OK) {
+            rlog_writer_destroy(TAKE(log->writer));
+            atomic_fetch_sub_explicit(&db->unsealed_logs, 1, memory_order_release);
+        }
+    }
+}
+
+/* Old logs that the MANIFEST no longer needs. The list is short; files go one by one without the lock. */
+static bool deletable_log_locked(const struct nokv_db *db)
+{
+    return db->old_log_count > 0 && db->old_logs[0].writer == NULL && !db->old_logs[0].sealing &&
+           db->old_logs[0].number < db->log_number;
+}
+
+static void delete_logs(struct nokv_db *db)
+{
+    mutex_lock(&db->mu);
+    while (deletable_log_locked(db)) {
+        char path[PATH_SIZE_MAX];
+        uint64_t number = db->old_logs[0].number;
+        db->old_log_count--;
+        memmove(db->old_logs, db->old_logs + 1, db->old_log_count * sizeof db->old_logs[0]);
+        mutex_unlock(&db->mu);
+        if (path_wal(path, db->dir, number) == NOKV_OK)
+            (void)!io_unlink(db->io, path); /* an orphan otherwise, for the next open */
+        mutex_lock(&db->mu);
+    }
+    mutex_unlock(&db->mu);
+}
+
+void background_unlink_obsolete(struct nokv_db *db)
+{
+    mutex_lock(&db->obsolete_mu);
+    while (db->obsolete_count > 0) {
+        char path[PATH_SIZE_MAX];
+        uint64_t number = db->obsolete[--db->obsolete_count];
+        mutex_unlock(&db->obsolete_mu);
+        if (path_sst(path, db->dir, number) == NOKV_OK)
+            (void)!io_unlink(db->io, path);
+        mutex_lock(&db->obsolete_mu);
+    }
+    mutex_unlock(&db->obsolete_mu);
+}
+
+/* ---- flush ---------------------------------------------------------------------------------------------------- */
+
+static enum nokv_status flush_install(struct nokv_db *db, struct compaction_job *run)
+{
+    struct edit edit CLEANUP(edit_deinit) = {0};
+    for (size_t i = 0; i < run->output_count; i++)
+        TRY(edit_add_table(&edit, 0, &run->outputs[i]->desc));
+    mutex_lock(&db->mu);
+    enum nokv_status status = db_install_locked(db, &edit, run->outputs, run->output_count, true);
+    if (status == NOKV_OK) {
+        db->flushes++;
+        db->level_stats[0].write_bytes += run->write_bytes;
+    }
+    mutex_unlock(&db->mu);
+    return status;
+}
+
+static enum nokv_status job_flush(struct nokv_db *db, struct job *job)
+{
+    struct compaction_job run = {.memtable = job->mem, .threads_max = 1, .cancel = NULL};
+    job_writer_options(db, job, &run.writer);
+    enum nokv_status status = flush_run(&run);
+    if (status == NOKV_OK) {
+        status = flush_install(db, &run);
+        compaction_job_deinit(&run, status != NOKV_OK);
+    } else {
+        compaction_job_deinit(&run, false);
+    }
+    return status;
+}
+
+/* ---- compaction ----------------------------------------------------------------------------------------------- */
+
+static void inputs_mark_locked(const struct compaction_inputs *in, bool compacting)
+{
+    for (size_t l = 0; l < LEVELS_MAX; l++)
+        for (size_t i = 0; i < in->counts[l]; i++) {
+            ASSERT(in->tables[l][i]->compacting != compacting);
+            in->tables[l][i]->compacting = compacting;
+        }
+}
+
+static enum nokv_status compaction_edit(const struct compaction_inputs *in, const struct compaction_job *run,
+                                        struct edit *edit)
+{
+    for (uint32_t l = 0; l < LEVELS_MAX; l++)
+        for (size_t i = 0; i < in->counts[l]; i++) {
+            TRY(edit_remove_table(edit, l, in->tables[l][i]->desc.number));
+            if (in->trivial_move)
+                TRY(edit_add_table(edit, in->output_level, &in->tables[l][i]->desc));
+        }
+    for (size_t i = 0; i < run->output_count; i++)
+        TRY(edit_add_table(edit, in->output_level, &run->outputs[i]->desc));
+    return NOKV_OK;
+}
+
+static enum nokv_status compaction_install(struct nokv_db *db, const struct compaction_inputs *in,
+                                           struct compaction_job *run)
+{
+    struct edit edit CLEANUP(edit_deinit) = {0};
+    TRY(compaction_edit(in, run, &edit));
+    mutex_lock(&db->mu);
+    enum nokv_status status = db_install_locked(db, &edit, run->outputs, run->output_count, false);
+    if (status == NOKV_OK) {
+        struct nokv_level_stats *stats = &db->level_stats[in->output_level];
+        stats->trivial_moves += in->trivial_move;
+        stats->compactions += !in->trivial_move;
+        stats->read_bytes += run->read_bytes;
+        stats->write_bytes += run->write_bytes;
+        db->compactions += !in->trivial_move;
+    }
+    mutex_unlock(&db->mu);
+    return status;
+}
+
+static enum nokv_status job_compact(struct nokv_db *db, struct job *job)
+{
+    struct compaction_job run = {.version = job->version,
+                                 .inputs = &job->inputs,
+                                 .threads_max = db->options.inline_background_work ? 1 : db->options.background_threads,
+                                 .cancel = &db->cancel};
+    job_writer_options(db, job, &run.writer);
+    enum nokv_status status = job->inputs.trivial_move ? NOKV_OK : compaction_run(&run);
+    if (status == NOKV_OK) {
+        status = compaction_install(db, &job->inputs, &run);
+        compaction_job_deinit(&run, status != NOKV_OK);
+    } else {
+        compaction_job_deinit(&run, false);
+    }
+    return status;
+}
+
+/* ---- picking and running -------------------------------------------------------------------------------------- */
+
+static bool compaction_allowed_locked(const struct nokv_db *db)
+{
+    uint32_t limit = db->thread_count > 1 ? db->thread_count - 1 : 1;
+    return !db->manual && !db->closing && db->compactions_running < limit;
+}
+
+static enum nokv_status pick_compaction_locked(struct nokv_db *db, struct job *job)
+{
+    bool found = false;
+    TRY(picker_pick(db->version, &db->picker, db->level0_busy, &job->inputs, &found));
+    if (!found)
+        return NOKV_OK;
+    enum nokv_status status = background_snapshots_locked(db, &job->snapshots, &job->snapshot_count);
+    if (status != NOKV_OK) {
+        compaction_inputs_deinit(&job->inputs);
+        return status;
+    }
+    inputs_mark_locked(&job->inputs, true);
+    job->version = db->version;
+    version_ref(job->version);
+    db->compactions_running++;
+    db->level0_busy |= job->inputs.level == 0;
+    job->work = WORK_COMPACT;
+    return NOKV_OK;
+}
+
+static enum nokv_status pick_flush_locked(struct nokv_db *db, struct job *job)
+{
+    TRY(background_snapshots_locked(db, &job->snapshots, &job->snapshot_count));
+    job->mem = db->immutables[0].mem;
+    memtable_ref(job->mem);
+    db->flushing = true;
+    job->work = WORK_FLUSH;
+    return NOKV_OK;
+}
+
+static enum nokv_status work_pick_locked(struct nokv_db *db, struct job *job)
+{
+    *job = (struct job){0};
+    if (atomic_load_explicit(&db->poisoned, memory_order_acquire) != NOKV_OK)
+        return NOKV_OK;
+    for (size_t i = 0; i < db->old_log_count; i++) {
+        if (db->old_logs[i].writer == NULL)
+            continue;
+        if (db->old_logs[i].sealing) /* logs become durable in their order */
+            break;
+        db->old_logs[i].sealing = true;
+        job->log = mem_alloc(sizeof *job->log);
+        if (job->log == NULL) {
+            db->old_logs[i].sealing = false;
+            return FAIL(NO_MEMORY, "no memory to seal a log");
+        }
+        *job->log = db->old_logs[i];
+        job->work = WORK_SEAL;
+        return NOKV_OK;
+    }
+    if (db->immutable_count > 0 && !db->flushing && !db->closing)
+        return pick_flush_locked(db, job);
+    if (deletable_log_locked(db)) {
+        job->work = WORK_DELETE_LOGS;
+        return NOKV_OK;
+    }
+    if (db->spare_wal == NULL && !db->making_spare && !db->closing && !db->options.inline_background_work &&
+        memtable_bytes(db->mem) > db->options.memtable_bytes / 2) {
+        db->making_spare = true;
+        job->work = WORK_SPARE_LOG;
+        return NOKV_OK;
+    }
+    return compaction_allowed_locked(db) ? pick_compaction_locked(db, job) : NOKV_OK;
+}
+
+static enum nokv_status job_spare_log(struct nokv_db *db)
+{
+    struct rlog_writer *writer = NULL;
+    enum nokv_status status = wal_create(db, db_allocate_number(db), &writer);
+    mutex_lock(&db->mu);
+    db->spare_wal = writer;
+    db->making_spare = false;
+    cond_broadcast(&db->state_cond);
+    mutex_unlock(&db->mu);
+    return status;
+}
+
+static void job_finish_locked(struct nokv_db *db, struct job *job, enum nokv_status status)
+{
+    if (job->work == WORK_SEAL)
+        seal_done_locked(db, job->log->number, status);
+    if (job->work == WORK_FLUSH)
+        db->flushing = false;
+    if (job->work == WORK_COMPACT) {
+        inputs_mark_locked(&job->inputs, false);
+        db->compactions_running--;
+        if (job->inputs.level == 0)
+            db->level0_busy = false;
+    }
+    if (status == NOKV_OK && job->work != WORK_SEAL && job->work != WORK_DELETE_LOGS)
+        db->soft_error = NOKV_OK;
+    cond_broadcast(&db->state_cond);
+}
+
+static void job_deinit(struct job *job)
+{
+    compaction_inputs_deinit(&job->inputs);
+    version_unref(job->version);
+    memtable_unref(job->mem);
+    mem_free(job->snapshots);
+    mem_free(job->log);
+}
+
+/* REQUIRES: mu, which is released while the job runs. */
+static enum nokv_status job_run_locked(struct nokv_db *db, struct job *job)
+{
+    enum nokv_status status = NOKV_OK;
+    db->jobs_running++;
+    mutex_unlock(&db->mu);
+    switch (job->work) {
+    case WORK_SEAL:
+        status = seal_run(db, job->log);
+        break;
+    case WORK_FLUSH:
+        status = job_flush(db, job);
+        break;
+    case WORK_COMPACT:
+        status = job_compact(db, job);
+        break;
+    case WORK_SPARE_LOG:
+        status = job_spare_log(db);
+        break;
+    case WORK_DELETE_LOGS:
+        delete_logs(db);
+        break;
+    case WORK_NONE:
+        break;
+    }
+    if (status != NOKV_OK)
+        job_failed(db, status, "background work failed");
+    mutex_lock(&db->mu);
+    job_finish_locked(db, job, status);
+    mutex_unlock(&db->mu);
+    job_deinit(job);
+    (void)epoch_reclaim();
+    background_unlink_obsolete(db);
+    mutex_lock(&db->mu);
+    db->jobs_running--;
+    cond_broadcast(&db->state_cond);
+    cond_signal(&db->work_cond);
+    return status;
+}
+
+void background_run_inline(struct nokv_db *db)
+{
+    if (!db->options.inline_background_work || db->options.read_only)
+        return;
+    mutex_lock(&db->mu);
+    for (;;) {
+        struct job job;
+        enum nokv_status status = work_pick_locked(db, &job);
+        if (status != NOKV_OK)
+            soft_error_set_locked(db, status);
+        if (status != NOKV_OK || job.work == WORK_NONE || job_run_locked(db, &job) != NOKV_OK)
+            break;
+    }
+    mutex_unlock(&db->mu);
+}
+
+static void *background_main(void *arg)
+{
+    struct nokv_db *db = arg;
+    mutex_lock(&db->mu);
+    while (!db->closing) {
+        struct job job;
+        enum nokv_status status = work_pick_locked(db, &job);
+        if (status == NOKV_OK && job.work != WORK_NONE)
+            status = job_run_locked(db, &job);
+        else if (status != NOKV_OK)
+            soft_error_set_locked(db, status);
+        else
+            cond_wait(&db->work_cond, &db->mu);
+        if (status != NOKV_OK && !db->closing) /* retried when a writer needs it, or in a second */
+            (void)cond_wait_for(&db->work_cond, &db->mu, 1000000000);
+    }
+    mutex_unlock(&db->mu);
+    return NULL;
+}
+
+void background_wake_locked(struct nokv_db *db)
+{
+    cond_broadcast(&db->work_cond);
+}
+
+enum nokv_status background_start(struct nokv_db *db)
+{
+    if (db->options.inline_background_work || db->options.read_only)
+        return NOKV_OK;
+    db->threads = mem_alloc(db->options.background_threads * sizeof *db->threads);
+    if (db->threads == NULL)
+        return FAIL(NO_MEMORY, "no memory for %u background threads", db->options.background_threads);
+    for (uint32_t i = 0; i < db->options.background_threads; i++) {
+        TRY(thread_create(&db->threads[i], "nokv-background", background_main, db));
+        mutex_lock(&db->mu);
+        db->thread_count++;
+        mutex_unlock(&db->mu);
+    }
+    return NOKV_OK;
+}
+
+void background_stop(struct nokv_db *db)
+{
+    atomic_store_explicit(&db->cancel, true, memory_order_relaxed);
+    mutex_lock(&db->mu);
+    db->closing = true;
+    cond_broadcast(&db->work_cond);
+    cond_broadcast(&db->state_cond);
+    uint32_t count = db->thread_count;
+    mutex_unlock(&db->mu);
+    for (uint32_t i = 0; i < count; i++)
+        thread_join(db->threads[i]);
+    mem_free(TAKE(db->threads));
+}
+
+/* ---- what the API offers -------------------------------------------------------------------------------------- */
+
+static enum nokv_status background_status_locked(struct nokv_db *db)
+{
+    if (atomic_load_explicit(&db->poisoned, memory_order_acquire) != NOKV_OK)
+        return FAIL(POISONED, "%s", db->poison_message);
+    if (db->soft_error != NOKV_OK)
+        return FAIL_WITH(db->soft_error, "%s", db->soft_message);
+    return NOKV_OK;
+}
+
+nokv_status nokv_flush(nokv_db *db)
+{
+    TRY(db_check_writable(db));
+    mutex_lock(&db->write_mu);
+    enum nokv_status status = memtable_count(db->mem) > 0 ? db_rotate(db) : NOKV_OK;
+    mutex_unlock(&db->write_mu);
+    TRY(status);
+    background_run_inline(db);
+    mutex_lock(&db->mu);
+    db->soft_error = NOKV_OK;
+    background_wake_locked(db);
+    while (db->immutable_count > 0 && status == NOKV_OK) {
+        status = background_status_locked(db);
+        if (status == NOKV_OK && !db->options.inline_background_work)
+            cond_wait(&db->state_cond, &db->mu);
+    }
+    mutex_unlock(&db->mu);
+    return status;
+}
+
+/* Is a compaction due that nobody works on yet? */
+static bool compaction_due_locked(struct nokv_db *db)
+{
+    struct level_targets targets;
+    picker_targets(db->version, &db->picker, &targets);
+    for (size_t l = 0; l + 1 < LEVELS_MAX; l++)
+        if (targets.score[l] >= 1.0)
+            return true;
+    return false;
+}
+
+nokv_status nokv_wait_idle(nokv_db *db)
+{
+    if (db->options.read_only)
+        return NOKV_OK;
+    background_run_inline(db);
+    mutex_lock(&db->mu);
+    enum nokv_status status = background_status_locked(db);
+    while (status == NOKV_OK && !db->options.inline_background_work &&
+           (db->immutable_count > 0 || deletable_log_locked(db) || db->jobs_running > 0 || compaction_due_locked(db) ||
+            atomic_load_explicit(&db->unsealed_logs, memory_order_relaxed) > 0)) {
+        background_wake_locked(db);
+        cond_wait(&db->state_cond, &db->mu);
+        status = background_status_locked(db);
+    }
+    mutex_unlock(&db->mu);
+    return status;
+}
+
+/* Take everything in the range; no other compaction runs then. */
+static enum nokv_status range_pick(struct nokv_db *db, struct slice first, struct slice last, struct job *job,
+                                   bool *out_found)
+{
+    mutex_lock(&db->mu);
+    while (db->manual)
+        cond_wait(&db->state_cond, &db->mu);
+    db->manual = true;
+    while (db->compactions_running > 0)
+        cond_wait(&db->state_cond, &db->mu);
+    enum nokv_status status = picker_pick_range(db->version, first, last, &job->inputs, out_found);
+    if (status == NOKV_OK && *out_found) {
+        status = background_snapshots_locked(db, &job->snapshots, &job->snapshot_count);
+        job->work = WORK_COMPACT;
+        job->version = db->version;
+        version_ref(job->version);
+        inputs_mark_locked(&job->inputs, true);
+        db->compactions_running++;
+        db->level0_busy |= job->inputs.level == 0;
+        db->jobs_running++;
+    }
+    mutex_unlock(&db->mu);
+    return status;
+}
+
+nokv_status nokv_compact_range(nokv_db *db, const void *first, size_t first_size, const void *last, size_t last_size)
+{
+    struct job job = {0};
+    bool found = false;
+    if (first)
+        TRY(key_check(first, first_size));
+    if (last)
+        TRY(key_check(last, last_size));
+    TRY(nokv_flush(db));
+    enum nokv_status status = range_pick(db, slice_make(first, first_size), slice_make(last, last_size), &job, &found);
+    if (status == NOKV_OK && found) {
+        status = job_compact(db, &job);
+        if (status != NOKV_OK)
+            job_failed(db, status, "a compaction failed");
+    }
+    mutex_lock(&db->mu);
+    if (found && job.work == WORK_COMPACT) {
+        job_finish_locked(db, &job, status);
+        db->jobs_running--;
+    }
+    db->manual = false;
+    cond_broadcast(&db->state_cond);
+    background_wake_locked(db);
+    mutex_unlock(&db->mu);
+    job_deinit(&job);
+    (void)epoch_reclaim();
+    background_unlink_obsolete(db);
+    return status;
+}
+
+nokv_status nokv_sync_wal(nokv_db *db)
+{
+    return db_sync_all(db);
+}

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * db/db.h - the database handle inside the engine: what the files of src/db share.
+ *
+ *   open.c        open, recovery, close, destroy      write.c   the write path, group commit, rotation
+ *   background.c  worker threads: seal, flush, compact read.c    get, snapshots, iterators
+ *   install.c     version edits, views, poisoning      stats.c   figures     dump.c, verify.c   inspection
+ *
+ * Locks, in the order in which they may be taken: write_mu, mu, sync_mu, obsolete_mu. Readers take none of them: they
+ * see one immutable `struct view`, published in `view` and reclaimed with epochs.
+ *
+ * Who may touch what is said at each group of fields.
+ */
+#ifndef DB_DB_H
+#define DB_DB_H
+
+#include "base/epoch.h"
+#include "base/thread.h"
+#include "db/batch.h"
+#include "lsm/compaction.h"
+#include "lsm/manifest.h"
+#include "mem/mem.h"
+#include "nokv/nokv.h"
+#include "rlog/rlog.h"
+
+enum { IMMUTABLES_MAX = 63, COUNTER_SLOTS = 64 };
+
+/* What a reader sees: immutable, counted. The database's own reference is dropped through epoch_retire. */
+struct view {
+    struct epoch_node node;
+    _Atomic uint32_t refs;
+    struct memtable *mem;  /* active */
+    struct memtable *immutables[IMMUTABLES_MAX]; /* newest first */
+    size_t immutable_count;
+    struct version *version;
+};
+
+/* A full memtable that waits for its flush, and the first log that holds entries of it. */
+struct immutable {
+    struct memtable *mem;
+    uint64_t log_number;
+    uint64_t last_seq; /* of its entries */
+};
+
+/* A log that is complete and waits to be synced and cut, or, sealed, to be deleted. */
+struct old_log {
+    uint64_t number;
+    struct rlog_writer *writer; /* NULL once sealed */
+    bool sealing;
+};
+
+/* A reader thread's own line. */
+struct counter_slot {
+    _Alignas(CACHE_LINE) _Atomic uint64_t gets;
+    _Atomic uint64_t gets_found;
+    _Atomic uint64_t iterators;
+};
+
+struct nokv_snapshot {
+    uint64_t seq;
+    struct nokv_snapshot *prev, *next; /* protected by mu; ascending by seq */
+};
+
+struct nokv_db {
+    /* set at open, then constant */
+    struct io *io;
+    bool owns_io;
+    char *dir;
+    struct nokv_options options; /* every field resolved */
+    struct picker_options picker;
+    struct sst_options sst;
+    struct table_env env;
+    struct io_lock *lock;
+    struct io_shared ring;
+    uint64_t recovered_records, recovered_cut_bytes;
+
+    /* protected by write_mu: held over a whole write, never over a sync */
+    struct mutex write_mu;
+    struct rlog_writer *wal;
+    bool wal_held;    /* the log before is not durable yet: see rlog_hold */
+    bool spare_asked; /* the background was woken to make the next log */
+    struct memtable *mem;    /* mem and mem_log_number: changed with mu held as well, so either lock allows reading */
+    uint64_t mem_log_number;
+    uint64_t last_seq;
+    uint64_t throttle_free_ns; /* when the next throttled write may go on */
+    uint64_t puts, deletes, batches, user_bytes;
+
+    /* protected by mu */
+    struct mutex mu;
+    struct cond work_cond;  /* background threads wait for work */
+    struct cond state_cond; /* everybody else waits for a change of what follows */
+    struct immutable immutables[IMMUTABLES_MAX]; /* oldest first */
+    size_t immutable_count;
+    struct old_log *old_logs; /* ascending */
+    size_t old_log_count, old_log_capacity;
+    struct version *version;
+    struct manifest *manifest;
+    uint64_t next_number;
+    uint64_t log_number;  /* logs below it may go */
+    uint64_t flushed_seq; /* all writes up to it are in tables; the first log in use begins behind it */
+    bool installing, flushing, level0_busy, closing, manual;
+    uint32_t compactions_running;
+    uint32_t jobs_running;
+    enum nokv_status soft_error; /* background work failed for want of space or memory; retried */
+    char soft_message[512];
+    char poison_message[512];
+    struct nokv_snapshot snapshots; /* list head */
+    uint64_t snapshot_count;
+    pthread_t *threads;
+    uint32_t thread_count;
+    struct rlog_writer *spare_wal; /* the next log, made ahead of time */
+    bool making_spare;
+    uint64_t flushes, compactions;
+    struct nokv_level_stats level_stats[LEVELS_MAX]; /* counters of compactions into each level */
+    uint64_t stall_ns;
+
+    /* protected by sync_mu: group commit */
+    struct mutex sync_mu;
+    struct cond sync_cond;
+    bool sync_running;
+    uint64_t sync_running_log;
+    uint64_t synced_log, synced_end; /* logs below synced_log, and this one up to synced_end, are durable */
+    uint64_t wal_groups;
+
+    /* protected by obsolete_mu */
+    struct mutex obsolete_mu;
+    uint64_t *obsolete; /* numbers of tables to unlink */
+    size_t obsolete_count, obsolete_capacity;
+
+    /* atomic */
+    _Atomic(struct view *) view;        /* writer: who holds mu; seq_cst, see base/epoch.h */
+    _Atomic uint64_t visible_seq;       /* writer: who holds write_mu; release after the memtable has the entries */
+    _Atomic int poisoned;               /* a nokv_status; once set it stays */
+    _Atomic bool cancel;                /* closing: long background work stops */
+    _Atomic uint32_t unsealed_logs;     /* old logs that are not durable yet; writer: who holds mu */
+    _Atomic uint64_t throttle_ns_per_kib; /* 0: full speed; writer: who holds mu */
+    _Atomic uint64_t slowdown_ns, wal_records;
+    _Atomic uint64_t references;        /* iterators and snapshots that close must not find */
+
+    struct counter_slot counters[COUNTER_SLOTS];
+};
+
+/* ---- open.c ---------------------------------------------------------------------------------------------------- */
+
+/* nokv_open on a given environment (tests: the simulated disk). The io stays the caller's. */
+enum nokv_status db_open(struct io *io, const char *path, const nokv_options *options, struct nokv_db **out_db) MUST_CHECK;
+/* Check and fill in. INVALID names the option. */
+enum nokv_status options_resolve(const nokv_options *given, nokv_options *out_options) MUST_CHECK;
+
+/* ---- recover.c ------------------------------------------------------------------------------------------------- */
+
+/* The logs that hold what the tables do not, read into a memtable. */
+struct recovery {
+    struct memtable *mem;     /* out: one reference is the caller's */
+    uint64_t last_seq;        /* in: of the tables; out: of everything */
+    uint64_t *logs;           /* out: numbers from the first needed log on, ascending; those from `used` on are empty */
+    size_t log_count, log_capacity, used;
+    uint64_t number_max;      /* out: the highest number of any file in the directory */
+    uint64_t records, cut_bytes; /* out */
+};
+/*
+ * Replay the logs from `log_number` on. With `repair` the last one is cut, sealed and made durable, and what only the
+ * shared buffer had is written to it: afterwards the buffer may be used for another log. CORRUPT, IO, NO_MEMORY.
+ */
+enum nokv_status recovery_run(struct nokv_db *db, uint64_t log_number, bool repair, struct recovery *r) MUST_CHECK;
+void recovery_deinit(struct recovery *r);
+
+/* ---- install.c (all REQUIRE mu unless said) ----------------------------------------------------------------------- */
+
+uint64_t db_allocate_number(void *db); /* takes mu */
+/* Publish what the fields say now. NO_MEMORY leaves the old view. */
+enum nokv_status db_publish_view_locked(struct nokv_db *db) MUST_CHECK;
+/* Make `edit` durable and current; may release and retake mu. `flushed`: the oldest immutable goes with it. */
+enum nokv_status db_install_locked(struct nokv_db *db, struct edit *edit, struct table **opened, size_t opened_count,
+                                   bool flushed) MUST_CHECK;
+void view_ref(struct view *v);
+void view_unref(struct view *v); /* no lock needed */
+/* The first failure of log, MANIFEST or sync: from now on every write fails. Takes mu. Returns POISONED or status. */
+enum nokv_status db_poison(struct nokv_db *db, enum nokv_status status, const char *what) MUST_CHECK;
+/* NOKV_OK, or why nothing may be written. No lock needed. */
+enum nokv_status db_check_writable(struct nokv_db *db) MUST_CHECK;
+/* Recompute how much writers are slowed. */
+void db_update_throttle_locked(struct nokv_db *db);
+void db_obsolete_table(struct table_env *env, uint64_t number);
+
+/* ---- background.c ----------------------------------------------------------------------------------------------- */
+
+enum nokv_status background_start(struct nokv_db *db) MUST_CHECK;
+void background_stop(struct nokv_db *db);
+/* There may be work: wake the threads, or, without threads, nothing (see background_run_inline). */
+void background_wake_locked(struct nokv_db *db);
+/* Without threads: do what is due now, until nothing is. With threads: does nothing. Takes mu. */
+void background_run_inline(struct nokv_db *db);
+/* Unlink what nobody references any more. Takes obsolete_mu. */
+void background_unlink_obsolete(struct nokv_db *db);
+/* The sequence numbers of all snapshots, ascending, for a compaction; freed with mem_free. */
+enum nokv_status background_snapshots_locked(struct nokv_db *db, uint64_t **out_seqs, size_t *out_count) MUST_CHECK;
+
+/* ---- write.c ---------------------------------------------------------------------------------------------------- */
+
+/* Create the log file `number` in front of the ring. */
+enum nokv_status wal_create(struct nokv_db *db, uint64_t number, struct rlog_writer **out_writer) MUST_CHECK;
+/* Make the memtable immutable and begin a new one with a new log. REQUIRES: write_mu. */
+enum nokv_status db_rotate(struct nokv_db *db) MUST_CHECK;
+/* Every write so far is on stable storage. */
+enum nokv_status db_sync_all(struct nokv_db *db) MUST_CHECK;
+
+/* ---- read.c ----------------------------------------------------------------------------------------------------- */
+
+/* The current view with a reference. REQUIRES: thread registered. */
+struct view *db_view_acquire(struct nokv_db *db);
+struct counter_slot *db_counters(struct nokv_db *db);
+
+#endif

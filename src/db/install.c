@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Changing what the database is: views for readers, edits for the MANIFEST, and the end of writing (poison).
+ *
+ * [I1] A reader loads the view first and the visible sequence number after it. What it then sees is a prefix of the
+ *      history: everything in that view up to that number. (The other way round, a compaction that was installed between
+ *      the two loads might have dropped versions that only the older number sees.)
+ * [I2] One edit is installed at a time (`installing`), in the order in which it was made durable.
+ * [I3] A table is marked removed only after the edit that removes it is durable; its file goes with its last reference.
+ */
+#include "base/alloc.h"
+#include "db/db.h"
+
+#include <stdio.h>
+
+/* ---- views ---------------------------------------------------------------------------------------------------- */
+
+void view_ref(struct view *v)
+{
+    atomic_fetch_add_explicit(&v->refs, 1, memory_order_relaxed);
+}
+
+void view_unref(struct view *v)
+{
+    if (v == NULL)
+        return;
+    /* acq_rel: all use of the view happens before its end */
+    uint32_t before = atomic_fetch_sub_explicit(&v->refs, 1, memory_order_acq_rel);
+    ASSERT(before > 0);
+    if (before > 1)
+        return;
+    memtable_unref(v->mem);
+    for (size_t i = 0; i < v->immutable_count; i++)
+        memtable_unref(v->immutables[i]);
+    version_unref(v->version);
+    mem_free(v);
+}
+
+static void view_retired(struct epoch_node *node)
+{
+    view_unref(CONTAINER_OF(node, struct view, node));
+}
+
+enum nokv_status db_publish_view_locked(struct nokv_db *db)
+{
+    struct view *v = mem_zalloc(sizeof *v);
+    if (v == NULL)
+        return FAIL(NO_MEMORY, "no memory for a view of the database");
+    atomic_init(&v->refs, 1);
+    v->mem = db->mem;
+    memtable_ref(v->mem);
+    for (size_t i = db->immutable_count; i > 0; i--) {
+        struct memtable *m = db->immutables[i - 1].mem;
+        memtable_ref(m);
+        v->immutables[v->immutable_count++] = m;
+    }
+    v->version = db->version;
+    version_ref(v->version);
+    struct view *old = atomic_exchange_explicit(&db->view, v, memory_order_seq_cst);
+    if (old)
+        epoch_retire(&old->node, view_retired);
+    return NOKV_OK;
+}
+
+/* ---- numbers and files ---------------------------------------------------------------------------------------- */
+
+uint64_t db_allocate_number(void *arg)
+{
+    struct nokv_db *db = arg;
+    mutex_lock(&db->mu);
+    uint64_t number = db->next_number++;
+    mutex_unlock(&db->mu);
+    return number;
+}
+
+void db_obsolete_table(struct table_env *env, uint64_t number)
+{
+    struct nokv_db *db = CONTAINER_OF(env, struct nokv_db, env);
+    mutex_lock(&db->obsolete_mu);
+    /* Without memory for the list the file stays, an orphan that the next open removes. */
+    if (mem_grow(&db->obsolete, &db->obsolete_capacity, db->obsolete_count + 1, sizeof *db->obsolete) == NOKV_OK)
+        db->obsolete[db->obsolete_count++] = number;
+    mutex_unlock(&db->obsolete_mu);
+}
+
+/* ---- the end of writing --------------------------------------------------------------------------------------- */
+
+enum nokv_status db_poison(struct nokv_db *db, enum nokv_status status, const char *what)
+{
+    char message[512];
+    snprintf(message, sizeof message, "%s: %s", what, status_message());
+    mutex_lock(&db->mu);
+    int expected = NOKV_OK;
+    if (atomic_compare_exchange_strong_explicit(&db->poisoned, &expected, (int)status, memory_order_acq_rel,
+                                                memory_order_acquire))
+        snprintf(db->poison_message, sizeof db->poison_message, "%s", message);
+    cond_broadcast(&db->state_cond);
+    cond_broadcast(&db->work_cond);
+    mutex_unlock(&db->mu);
+    mutex_lock(&db->sync_mu);
+    cond_broadcast(&db->sync_cond);
+    mutex_unlock(&db->sync_mu);
+    return FAIL_WITH(status, "%s; the database is read-only until it is reopened", message);
+}
+
+enum nokv_status db_check_writable(struct nokv_db *db)
+{
+    if (LIKELY(atomic_load_explicit(&db->poisoned, memory_order_acquire) == NOKV_OK && !db->options.read_only))
+        return NOKV_OK;
+    if (db->options.read_only)
+        return FAIL(READ_ONLY, "%s was opened read-only", db->dir);
+    char message[512];
+    mutex_lock(&db->mu);
+    snprintf(message, sizeof message, "%s", db->poison_message);
+    mutex_unlock(&db->mu);
+    return FAIL(POISONED, "%s takes no more writes since: %s; close it, look at the disk, open it again", db->dir,
+                message);
+}
+
+/* ---- throttle ------------------------------------------------------------------------------------------------- */
+
+static double clamp01(double x)
+{
+    return x < 0 ? 0 : x > 1 ? 1 : x;
+}
+
+/*
+ * How far each kind of debt is between "fine" and "as far as it may go", the largest of them: memtables that wait for
+ * their flush, and tables on level 0.
+ */
+static double debt_of(const struct nokv_db *db)
+{
+    double waiting = (double)db->immutable_count / (double)(db->options.memtables_max - 1);
+    double files = (double)db->version->levels[0].count;
+    double slow = db->options.l0_slowdown_files, stop = db->options.l0_stop_files;
+    double memory = clamp01((waiting - 0.5) / 0.5), level0 = clamp01((files - slow) / (stop - slow));
+    return memory > level0 ? memory : level0;
+}
+
+/*
+ * From full speed at no debt down to 1 MiB/s at full debt, exponentially: each step of the debt takes the same part of
+ * the speed, so that writers meet the speed of the background work somewhere on the way without a sudden stop.
+ */
+void db_update_throttle_locked(struct nokv_db *db)
+{
+    double debt = debt_of(db), mib_per_s = 512;
+    uint64_t ns_per_kib = 0;
+    if (debt > 0) {
+        for (double d = debt; d > 0; d -= 1.0 / 9) /* 512 / 2^9 = 1 */
+            mib_per_s /= d >= 1.0 / 9 ? 2 : 1 + d * 9;
+        ns_per_kib = (uint64_t)(1e9 / (mib_per_s * 1024));
+    }
+    atomic_store_explicit(&db->throttle_ns_per_kib, ns_per_kib, memory_order_relaxed);
+}
+
+/* ---- edits ---------------------------------------------------------------------------------------------------- */
+
+/* The tables that the edit removes and does not add again (a trivial move does both) are nobody's now. */
+static void removed_tables_mark(const struct version *old, const struct version *now)
+{
+    for (size_t l = 0; l < LEVELS_MAX; l++)
+        for (size_t i = 0; i < old->levels[l].count; i++) {
+            struct table *t = old->levels[l].tables[i];
+            bool kept = false;
+            for (size_t k = 0; k < LEVELS_MAX && !kept; k++)
+                for (size_t j = 0; j < now->levels[k].count && !kept; j++)
+                    kept = now->levels[k].tables[j] == t;
+            if (!kept)
+                atomic_store_explicit(&t->removed, true, memory_order_relaxed);
+        }
+}
+
+static void version_switch_locked(struct nokv_db *db, struct version *now)
+{
+    struct version *old = db->version;
+    db->version = now;
+    removed_tables_mark(old, now);
+    version_unref(old);
+}
+
+static void immutable_pop_locked(struct nokv_db *db)
+{
+    ASSERT(db->immutable_count > 0);
+    memtable_unref(db->immutables[0].mem);
+    db->immutable_count--;
+    memmove(db->immutables, db->immutables + 1, db->immutable_count * sizeof db->immutables[0]);
+}
+
+static enum nokv_status edit_persist(struct nokv_db *db, struct edit *edit, bool flushed)
+{
+    edit->has_next_number = edit->has_last_seq = true;
+    edit->next_number = db->next_number;
+    edit->last_seq = flushed ? db->immutables[0].last_seq : db->flushed_seq;
+    mutex_unlock(&db->mu);
+    enum nokv_status status = manifest_append(db->manifest, edit);
+    if (status != NOKV_OK && status != NOKV_ERR_NO_SPACE && status != NOKV_ERR_NO_MEMORY)
+        status = db_poison(db, status, "the MANIFEST could not be written");
+    mutex_lock(&db->mu);
+    return status;
+}
+
+enum nokv_status db_install_locked(struct nokv_db *db, struct edit *edit, struct table **opened, size_t opened_count,
+                                   bool flushed)
+{
+    struct version *now = NULL;
+    while (db->installing)
+        cond_wait(&db->state_cond, &db->mu);
+    if (atomic_load_explicit(&db->poisoned, memory_order_acquire) != NOKV_OK)
+        return FAIL(POISONED, "%s", db->poison_message);
+    db->installing = true;
+    if (flushed) { /* logs whose entries are all in tables once this edit stands */
+        edit->has_log_number = true;
+        edit->log_number = db->immutable_count > 1 ? db->immutables[1].log_number : db->mem_log_number;
+    }
+    enum nokv_status status = version_apply(db->version, edit, &db->env, opened, opened_count, db->dir, &now);
+    if (status == NOKV_OK)
+        status = edit_persist(db, edit, flushed);
+    if (status == NOKV_OK) {
+        version_switch_locked(db, now);
+        if (flushed) {
+            immutable_pop_locked(db);
+            db->log_number = edit->log_number;
+            db->flushed_seq = edit->last_seq;
+        }
+        db_update_throttle_locked(db);
+        status = db_publish_view_locked(db);
+    } else {
+        version_unref(now);
+    }
+    db->installing = false;
+    cond_broadcast(&db->state_cond);
+    return status;
+}

@@ -1,0 +1,407 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Opening and closing.
+ *
+ *   lock ─► CURRENT, MANIFEST ─► tables opened (not read) ─► logs replayed, tail repaired ─► empty logs removed
+ *        ─► new MANIFEST, CURRENT switched ─► new log ─► orphans removed ─► view published ─► threads
+ *
+ * Recovery time depends on what was not flushed, never on the size of the tables. A crash anywhere on the way leaves
+ * a state from which the same steps work: nothing is deleted before CURRENT names a MANIFEST that does not need it,
+ * except logs that hold no record.
+ *
+ * Read-only: the same without any step that writes; records that only the shared buffer has are read from it.
+ */
+#include <stdio.h>
+
+#include "base/alloc.h"
+#include "db/db.h"
+#include "lsm/names.h"
+
+enum { OLD_LOGS_KEPT_MAX = 4 };
+
+/* ---- allocation ------------------------------------------------------------------------------------------------- */
+
+static struct nokv_db *db_create(struct io *io, const char *path, const nokv_options *options)
+{
+    struct nokv_db *db = mem_alloc_aligned(CACHE_LINE, sizeof *db);
+    if (db == NULL)
+        return NULL;
+    memset(db, 0, sizeof *db);
+    db->dir = mem_strdup(path);
+    if (db->dir == NULL) {
+        mem_free(db);
+        return NULL;
+    }
+    for (size_t n = strlen(db->dir); n > 1 && db->dir[n - 1] == '/'; n--)
+        db->dir[n - 1] = 0;
+    db->io = io;
+    db->options = *options;
+    db->picker = (struct picker_options){.level_base_bytes = options->level_base_bytes,
+                                         .level_ratio = options->level_ratio,
+                                         .table_bytes = options->table_bytes,
+                                         .l0_compact_files = options->l0_compact_files,
+                                         .l0_slowdown_files = options->l0_slowdown_files,
+                                         .l0_stop_files = options->l0_stop_files};
+    db->sst.block_bytes = options->block_bytes;
+    db->sst.filter_bits_per_key = options->filter_bits_per_key == UINT32_MAX ? 0 : options->filter_bits_per_key;
+    db->env = (struct table_env){.io = io, .dir = db->dir, .obsolete = db_obsolete_table};
+    db->snapshots.prev = db->snapshots.next = &db->snapshots;
+    mutex_init(&db->write_mu);
+    mutex_init(&db->mu);
+    mutex_init(&db->sync_mu);
+    mutex_init(&db->obsolete_mu);
+    cond_init(&db->work_cond);
+    cond_init(&db->state_cond);
+    cond_init(&db->sync_cond);
+    return db;
+}
+
+/* Everything that is left goes; background threads are stopped. Accepts a half-opened database. */
+static void db_free(struct nokv_db *db)
+{
+    struct view *v = atomic_exchange_explicit(&db->view, NULL, memory_order_seq_cst);
+    if (v)
+        view_unref(v); /* no reader is left: nothing to wait for */
+    for (size_t i = 0; i < db->immutable_count; i++)
+        memtable_unref(db->immutables[i].mem);
+    for (size_t i = 0; i < db->old_log_count; i++)
+        rlog_writer_destroy(db->old_logs[i].writer);
+    memtable_unref(db->mem);
+    rlog_writer_destroy(db->wal);
+    rlog_writer_destroy(db->spare_wal);
+    manifest_destroy(db->manifest);
+    version_unref(db->version);
+    epoch_drain(); /* tables and memtables of this database retire through the epochs: they use io and env */
+    io_shared_close(&db->ring);
+    if (!db->options.read_only)
+        background_unlink_obsolete(db);
+    io_unlock(db->lock);
+    mutex_deinit(&db->write_mu);
+    mutex_deinit(&db->mu);
+    mutex_deinit(&db->sync_mu);
+    mutex_deinit(&db->obsolete_mu);
+    cond_deinit(&db->work_cond);
+    cond_deinit(&db->state_cond);
+    cond_deinit(&db->sync_cond);
+    mem_free(db->obsolete);
+    mem_free(db->old_logs);
+    mem_free(db->dir);
+    io_guard_remove();
+    if (db->owns_io)
+        io_destroy(db->io);
+    mem_free(db);
+}
+
+/* ---- what is there ---------------------------------------------------------------------------------------------- */
+
+static enum nokv_status refuse_orphan(void *arg, const char *name)
+{
+    uint64_t number;
+    enum file_type type = file_type_of(name, &number);
+    if (type == FILE_SST || type == FILE_WAL)
+        return FAIL(CORRUPT, "%s holds %s but no CURRENT: a database whose CURRENT is lost, not a new one",
+                    (const char *)arg, name);
+    return NOKV_OK;
+}
+
+static enum nokv_status directory_prepare(struct nokv_db *db, bool *out_exists)
+{
+    char lock_path[PATH_SIZE_MAX];
+    TRY(path_lock(lock_path, db->dir));
+    bool read_only = db->options.read_only;
+    bool exists = manifest_exists(db->io, db->dir);
+    if (!exists && (read_only || !db->options.create_if_missing))
+        return FAIL(NOT_FOUND, "%s holds no database (there is no %s/CURRENT)", db->dir, db->dir);
+    if (!exists) {
+        enum nokv_status status = io_mkdir(db->io, db->dir);
+        if (status != NOKV_OK && status != NOKV_ERR_EXISTS)
+            return status;
+    }
+    TRY(io_lock(db->io, lock_path, !read_only, &db->lock));
+    *out_exists = manifest_exists(db->io, db->dir); /* again: somebody else may have made it before we had the lock */
+    if (*out_exists && db->options.error_if_exists)
+        return FAIL(EXISTS, "%s holds a database already", db->dir);
+    if (!*out_exists) {
+        char *dir = db->dir;
+        TRY(io_list(db->io, db->dir, refuse_orphan, dir));
+    }
+    return NOKV_OK;
+}
+
+/* The directory's own entry must outlast a power cut as well. */
+static enum nokv_status parent_sync(struct nokv_db *db)
+{
+    char parent[PATH_SIZE_MAX];
+    const char *slash = strrchr(db->dir, '/');
+    if (slash == NULL)
+        snprintf(parent, sizeof parent, ".");
+    else if (slash == db->dir)
+        snprintf(parent, sizeof parent, "/");
+    else
+        snprintf(parent, sizeof parent, "%.*s", (int)(slash - db->dir), db->dir);
+    return io_sync_dir(db->io, parent);
+}
+
+/* ---- recovery --------------------------------------------------------------------------------------------------- */
+
+static enum nokv_status state_load(struct nokv_db *db, bool exists, struct manifest_state *state)
+{
+    if (exists)
+        return manifest_recover(&db->env, state);
+    *state = (struct manifest_state){.next_number = 1, .log_number = 1};
+    return version_create_empty(&state->version);
+}
+
+/* Logs that were made ahead of time and never used. They must be gone for good before a newer log exists: a log that
+ * is not the last has to be sealed. */
+static enum nokv_status empty_logs_remove(struct nokv_db *db, const struct recovery *r)
+{
+    if (r->used == r->log_count)
+        return NOKV_OK;
+    for (size_t i = r->used; i < r->log_count; i++) {
+        char path[PATH_SIZE_MAX];
+        TRY(path_wal(path, db->dir, r->logs[i]));
+        TRY(io_unlink(db->io, path));
+    }
+    return io_sync_dir(db->io, db->dir);
+}
+
+/* What was replayed becomes the active memtable, or, when it is large or stands on many logs, the first to be flushed. */
+static enum nokv_status memtables_setup(struct nokv_db *db, struct recovery *r, uint64_t log_number, uint64_t new_log)
+{
+    db->last_seq = r->last_seq;
+    atomic_store_explicit(&db->visible_seq, r->last_seq, memory_order_release);
+    db->recovered_records = r->records;
+    db->recovered_cut_bytes = r->cut_bytes;
+    TRY(mem_grow(&db->old_logs, &db->old_log_capacity, r->used, sizeof *db->old_logs));
+    for (size_t i = 0; i < r->used; i++)
+        db->old_logs[db->old_log_count++] = (struct old_log){.number = r->logs[i]};
+    bool empty = memtable_count(r->mem) == 0;
+    db->log_number = empty ? new_log : log_number;
+    if (empty || (memtable_bytes(r->mem) < db->options.memtable_bytes / 2 && r->used <= OLD_LOGS_KEPT_MAX)) {
+        db->mem = TAKE(r->mem);
+        db->mem_log_number = db->log_number;
+        return NOKV_OK;
+    }
+    TRY(memtable_create(db->options.memtable_bytes, &db->mem));
+    db->mem_log_number = new_log;
+    db->immutables[db->immutable_count++] =
+        (struct immutable){.mem = TAKE(r->mem), .log_number = log_number, .last_seq = r->last_seq};
+    return NOKV_OK;
+}
+
+static enum nokv_status shared_buffer_open(struct nokv_db *db)
+{
+    char path[PATH_SIZE_MAX];
+    TRY(path_walbuf(path, db->dir));
+    enum nokv_status status = io_shared_open(db->io, path, db->options.wal_buffer_bytes, &db->ring);
+    if (status != NOKV_ERR_EXISTS)
+        return status;
+    TRY(io_unlink(db->io, path)); /* another size; its records are in the repaired log by now */
+    return io_shared_open(db->io, path, db->options.wal_buffer_bytes, &db->ring);
+}
+
+static bool version_has(const struct version *v, uint64_t number)
+{
+    for (size_t l = 0; l < LEVELS_MAX; l++)
+        for (size_t i = 0; i < v->levels[l].count; i++)
+            if (v->levels[l].tables[i]->desc.number == number)
+                return true;
+    return false;
+}
+
+/* What a crash left: unfinished files, tables and MANIFESTs that nobody names, logs that are in tables. Files whose names
+ * are not ours stay. */
+static enum nokv_status orphan_remove(void *arg, const char *name)
+{
+    struct nokv_db *db = arg;
+    uint64_t number;
+    enum file_type type = file_type_of(name, &number);
+    bool orphan = type == FILE_TEMP || (type == FILE_SST && !version_has(db->version, number)) ||
+                  (type == FILE_WAL && number < db->log_number) ||
+                  (type == FILE_MANIFEST && number != manifest_number(db->manifest));
+    if (!orphan)
+        return NOKV_OK;
+    char path[PATH_SIZE_MAX];
+    TRY(path_join(path, db->dir, name));
+    for (size_t i = 0; type == FILE_WAL && i < db->old_log_count; i++) {
+        if (db->old_logs[i].number != number)
+            continue;
+        db->old_log_count--;
+        memmove(db->old_logs + i, db->old_logs + i + 1, (db->old_log_count - i) * sizeof db->old_logs[0]);
+    }
+    return io_unlink(db->io, path);
+}
+
+static enum nokv_status open_for_writing(struct nokv_db *db, struct manifest_state *state, struct recovery *r)
+{
+    TRY(empty_logs_remove(db, r));
+    TRY(shared_buffer_open(db));
+    db->next_number = u64_max(state->next_number, r->number_max + 1);
+    uint64_t manifest_number = db->next_number++, wal_number = db->next_number++;
+    db->flushed_seq = state->last_seq;
+    TRY(memtables_setup(db, r, state->log_number, wal_number));
+    state->log_number = db->log_number;
+    state->next_number = db->next_number;
+    TRY(manifest_create(&db->env, manifest_number, state, &db->manifest));
+    /* Not before: a log without a CURRENT means that CURRENT was lost. */
+    TRY(wal_create(db, wal_number, &db->wal));
+    return io_list(db->io, db->dir, orphan_remove, db);
+}
+
+static enum nokv_status open_run(struct nokv_db *db)
+{
+    bool exists = false;
+    struct manifest_state state = {0};
+    struct recovery r CLEANUP(recovery_deinit) = {0};
+    TRY(directory_prepare(db, &exists));
+    TRY(state_load(db, exists, &state));
+    db->version = state.version;
+    r.last_seq = state.last_seq;
+    TRY(recovery_run(db, state.log_number, !db->options.read_only, &r));
+    if (db->options.read_only)
+        TRY(memtables_setup(db, &r, state.log_number, UINT64_MAX));
+    else
+        TRY(open_for_writing(db, &state, &r));
+    if (!exists)
+        TRY(parent_sync(db));
+    mutex_lock(&db->mu);
+    db_update_throttle_locked(db);
+    enum nokv_status status = db_publish_view_locked(db);
+    mutex_unlock(&db->mu);
+    TRY(status);
+    return background_start(db);
+}
+
+enum nokv_status db_open(struct io *io, const char *path, const nokv_options *options, struct nokv_db **out_db)
+{
+    nokv_options resolved;
+    if (path == NULL || *path == 0 || out_db == NULL)
+        return FAIL(INVALID, "nokv_open: path or out_db is missing");
+    TRY(options_resolve(options, &resolved));
+    TRY(epoch_register());
+    struct nokv_db *db = db_create(io, path, &resolved);
+    if (db == NULL)
+        return FAIL(NO_MEMORY, "no memory to open %s", path);
+    enum nokv_status status = io_guard_install();
+    if (status == NOKV_OK)
+        status = open_run(db);
+    if (status != NOKV_OK) {
+        background_stop(db);
+        db_free(db);
+        return status;
+    }
+    *out_db = db;
+    return NOKV_OK;
+}
+
+nokv_status nokv_open(const char *path, const nokv_options *options, nokv_db **out_db)
+{
+    struct io *io = NULL;
+    TRY(io_real_create(&io));
+    struct nokv_db *db = NULL;
+    enum nokv_status status = db_open(io, path, options, &db);
+    if (status != NOKV_OK) {
+        io_destroy(io);
+        return status;
+    }
+    db->owns_io = true;
+    *out_db = db;
+    return NOKV_OK;
+}
+
+/* ---- close ------------------------------------------------------------------------------------------------------ */
+
+/* Logs in their order: an older one must be durable before a newer one gets its seal. */
+static enum nokv_status logs_seal(struct nokv_db *db)
+{
+    for (size_t i = 0; i < db->old_log_count; i++) {
+        if (db->old_logs[i].writer == NULL)
+            continue;
+        TRY(rlog_seal(db->old_logs[i].writer));
+        rlog_writer_destroy(TAKE(db->old_logs[i].writer));
+    }
+    if (db->wal == NULL)
+        return NOKV_OK;
+    rlog_hold(db->wal, NULL, NULL);
+    return rlog_seal(db->wal);
+}
+
+static void spare_log_remove(struct nokv_db *db)
+{
+    char path[PATH_SIZE_MAX];
+    if (db->spare_wal == NULL || path_wal(path, db->dir, rlog_number(db->spare_wal)) != NOKV_OK)
+        return;
+    rlog_writer_destroy(TAKE(db->spare_wal));
+    (void)!io_unlink(db->io, path); /* else the next open removes it */
+}
+
+nokv_status nokv_close(nokv_db *db)
+{
+    if (db == NULL)
+        return NOKV_OK;
+    ASSERT(atomic_load_explicit(&db->references, memory_order_acquire) == 0); /* an iterator is still open */
+    ASSERT(db->snapshot_count == 0);
+    background_stop(db);
+    enum nokv_status status = NOKV_OK;
+    if (!db->options.read_only) {
+        status = atomic_load_explicit(&db->poisoned, memory_order_acquire) == NOKV_OK ? logs_seal(db)
+                                                                                       : db_check_writable(db);
+        spare_log_remove(db);
+    }
+    db_free(db);
+    return status;
+}
+
+/* ---- destroy ---------------------------------------------------------------------------------------------------- */
+
+struct removal {
+    struct io *io;
+    const char *dir;
+};
+
+static enum nokv_status file_remove(void *arg, const char *name)
+{
+    struct removal *removal = arg;
+    uint64_t number;
+    char path[PATH_SIZE_MAX];
+    enum file_type type = file_type_of(name, &number);
+    if (type == FILE_UNKNOWN || type == FILE_LOCK || type == FILE_CURRENT)
+        return NOKV_OK;
+    TRY(path_join(path, removal->dir, name));
+    return io_unlink(removal->io, path);
+}
+
+static enum nokv_status database_remove(struct io *io, const char *dir)
+{
+    char path[PATH_SIZE_MAX];
+    struct io_lock *lock = NULL;
+    struct removal removal = {.io = io, .dir = dir};
+    TRY(path_lock(path, dir));
+    if (!manifest_exists(io, dir) && !io_exists(io, path))
+        return FAIL(NOT_FOUND, "%s holds no database", dir);
+    TRY(io_lock(io, path, true, &lock));
+    /* CURRENT goes last, so that a half removed database is still one, and can be removed again. */
+    enum nokv_status status = io_list(io, dir, file_remove, &removal);
+    char current[PATH_SIZE_MAX];
+    if (status == NOKV_OK)
+        status = path_current(current, dir);
+    if (status == NOKV_OK && io_exists(io, current))
+        status = io_unlink(io, current);
+    io_unlock(lock);
+    TRY(status);
+    TRY(io_unlink(io, path));
+    (void)!io_rmdir(io, dir); /* fails when it holds files that are not ours: they stay */
+    return NOKV_OK;
+}
+
+nokv_status nokv_destroy(const char *path)
+{
+    struct io *io = NULL;
+    if (path == NULL || *path == 0)
+        return FAIL(INVALID, "nokv_destroy: path is missing");
+    TRY(io_real_create(&io));
+    enum nokv_status status = database_remove(io, path);
+    io_destroy(io);
+    return status;
+}

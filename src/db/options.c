@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Options: defaults, limits, and which I/O model makes sense where. One table of limits, so that a message can name the
+ * option, what was given and what is allowed.
+ */
+#include "db/db.h"
+
+#include <stdio.h>
+
+#define KIB (1ull << 10)
+#define MIB (1ull << 20)
+#define GIB (1ull << 30)
+
+void nokv_options_init_sized(nokv_options *options, size_t struct_size)
+{
+    memset(options, 0, struct_size);
+    options->struct_size = (uint32_t)struct_size;
+    options->create_if_missing = true;
+}
+
+struct limit {
+    const char *name;
+    uint64_t value, low, high;
+};
+
+static enum nokv_status limits_check(const struct limit *limits, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (limits[i].value < limits[i].low || limits[i].value > limits[i].high)
+            return FAIL(INVALID, "option %s is %llu; allowed is %llu to %llu", limits[i].name,
+                        (unsigned long long)limits[i].value, (unsigned long long)limits[i].low,
+                        (unsigned long long)limits[i].high);
+    return NOKV_OK;
+}
+
+#define DEFAULT(field, value) \
+    if (o->field == 0)        \
+    o->field = (value)
+
+static void defaults_fill(nokv_options *o)
+{
+    DEFAULT(sync, NOKV_SYNC_NONE);
+    DEFAULT(memtable_bytes, 64 * MIB);
+    DEFAULT(memtables_max, 4);
+    DEFAULT(background_threads, 2);
+    DEFAULT(wal_buffer_bytes, 4 * MIB);
+    DEFAULT(table_bytes, 64 * MIB);
+    DEFAULT(block_bytes, PAGE_BYTES);
+    DEFAULT(filter_bits_per_key, 10);
+    DEFAULT(level_base_bytes, u64_max(256 * MIB, o->table_bytes));
+    DEFAULT(level_ratio, 10);
+    DEFAULT(l0_compact_files, 4);
+    DEFAULT(l0_slowdown_files, 5 * o->l0_compact_files);
+    DEFAULT(l0_stop_files, 2 * o->l0_slowdown_files);
+    DEFAULT(sst_read, NOKV_IO_MMAP);
+    DEFAULT(wal_write, NOKV_IO_STD);
+    DEFAULT(background_io, NOKV_IO_STD);
+}
+
+static enum nokv_status models_check(const nokv_options *o)
+{
+    if (o->sst_read != NOKV_IO_MMAP)
+        return FAIL(NOT_SUPPORTED, "option sst_read: tables are read in place, through NOKV_IO_MMAP, so far");
+    if (o->wal_write == NOKV_IO_MMAP)
+        return FAIL(INVALID, "option wal_write: a mapped log cannot say when its bytes are durable, and a full disk would "
+                             "be a signal; use NOKV_IO_STD, NOKV_IO_DIRECT or NOKV_IO_URING");
+    if (o->background_io == NOKV_IO_MMAP)
+        return FAIL(INVALID, "option background_io: data files are never written through a mapping; use NOKV_IO_STD, "
+                             "NOKV_IO_DIRECT or NOKV_IO_URING");
+    struct limit limits[] = {
+        {"wal_write", o->wal_write, NOKV_IO_STD, NOKV_IO_URING},
+        {"background_io", o->background_io, NOKV_IO_STD, NOKV_IO_URING},
+    };
+    return limits_check(limits, ARRAY_COUNT(limits));
+}
+
+static enum nokv_status options_check(const nokv_options *o)
+{
+    struct limit limits[] = {
+        {"sync", o->sync, NOKV_SYNC_NONE, NOKV_SYNC_COMMIT},
+        {"memtable_bytes", o->memtable_bytes, 64 * KIB, 4 * GIB},
+        {"memtables_max", o->memtables_max, 2, IMMUTABLES_MAX + 1},
+        {"background_threads", o->background_threads, 1, 64},
+        {"wal_buffer_bytes", o->wal_buffer_bytes, 64 * KIB, GIB},
+        {"table_bytes", o->table_bytes, 64 * KIB, 4 * GIB},
+        {"block_bytes", o->block_bytes, PAGE_BYTES, 64 * KIB},
+        {"filter_bits_per_key", o->filter_bits_per_key == UINT32_MAX ? 1 : o->filter_bits_per_key, 1, 32},
+        {"level_base_bytes", o->level_base_bytes, o->table_bytes, 1ull << 50},
+        {"level_ratio", o->level_ratio, 2, 100},
+        {"l0_compact_files", o->l0_compact_files, 2, 256},
+        {"l0_slowdown_files", o->l0_slowdown_files, o->l0_compact_files, 4096},
+        {"l0_stop_files", o->l0_stop_files, o->l0_slowdown_files + 1, 8192},
+    };
+    TRY(limits_check(limits, ARRAY_COUNT(limits)));
+    if (!is_power_of_two(o->wal_buffer_bytes))
+        return FAIL(INVALID, "option wal_buffer_bytes is %llu, which is not a power of two",
+                    (unsigned long long)o->wal_buffer_bytes);
+    if (o->block_bytes % PAGE_BYTES != 0)
+        return FAIL(INVALID, "option block_bytes is %u, which is not a multiple of %u", o->block_bytes, PAGE_BYTES);
+    return models_check(o);
+}
+
+enum nokv_status options_resolve(const nokv_options *given, nokv_options *out_options)
+{
+    nokv_options o;
+    nokv_options_init(&o);
+    if (given) {
+        if (given->struct_size < sizeof given->struct_size || given->struct_size > 64 * KIB)
+            return FAIL(INVALID, "nokv_options.struct_size is %u: call nokv_options_init() first", given->struct_size);
+        /* A younger caller may set what this library does not know: refuse only if it is used. */
+        const uint8_t *bytes = (const uint8_t *)given;
+        for (size_t i = sizeof o; i < given->struct_size; i++)
+            if (bytes[i] != 0)
+                return FAIL(NOT_SUPPORTED, "the caller sets an option that this version (%s) does not have",
+                            nokv_version());
+        memset(&o, 0, sizeof o);
+        memcpy(&o, given, u64_min(sizeof o, given->struct_size));
+        o.struct_size = sizeof o;
+    }
+    defaults_fill(&o);
+    TRY(options_check(&o));
+    *out_options = o;
+    return NOKV_OK;
+}

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Reading the logs back.
+ *
+ * Which logs there are, oldest first, and what may be wrong with each:
+ *
+ *      sealed, with records ... │ the last with records in its file: may be torn │ empty ones, made ahead of time
+ *
+ * [I1] A log's file gets its first record only after the log before it is durable (write.c). So of the logs with
+ *      records in their files all but the last must be complete up to their seal; anything else is damage.
+ * [I2] The shared buffer belongs to the newest log in use: the last with records in its file, or, when that one is
+ *      sealed, the one after it, whose records may all still be in the buffer.
+ * [I3] Sequence numbers are without a gap from the first needed log on: a missing or emptied log cannot go unnoticed.
+ *
+ * The replayed entries go into one memtable. The logs stay until it is flushed, so a crash at any point here repeats the
+ * same work; repairing the tail of the last log is itself repeatable (rlog_repair_tail).
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/alloc.h"
+#include "db/db.h"
+#include "lsm/names.h"
+
+void recovery_deinit(struct recovery *r)
+{
+    memtable_unref(r->mem);
+    mem_free(r->logs);
+    *r = (struct recovery){0};
+}
+
+static void rlog_reader_close_ptr(struct rlog_reader **r)
+{
+    rlog_reader_close(*r);
+}
+
+/* ---- which logs there are --------------------------------------------------------------------------------------- */
+
+struct log_search {
+    struct recovery *recovery;
+    uint64_t log_number;
+};
+
+static enum nokv_status log_collect(void *arg, const char *name)
+{
+    struct log_search *search = arg;
+    struct recovery *r = search->recovery;
+    uint64_t number = 0;
+    enum file_type type = file_type_of(name, &number);
+    if (type == FILE_UNKNOWN)
+        return NOKV_OK;
+    r->number_max = u64_max(r->number_max, number);
+    if (type != FILE_WAL || number < search->log_number)
+        return NOKV_OK;
+    TRY(mem_grow(&r->logs, &r->log_capacity, r->log_count + 1, sizeof *r->logs));
+    r->logs[r->log_count++] = number;
+    return NOKV_OK;
+}
+
+static int compare_u64(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+static enum nokv_status log_open(struct nokv_db *db, const char *path, uint64_t number, bool last, struct slice ring,
+                                 struct rlog_reader **out_reader)
+{
+    struct rlog_reader_options options = {.io = db->io,
+                                          .path = path,
+                                          .component = IO_WAL,
+                                          .kind = RLOG_WAL,
+                                          .number = number,
+                                          .last = last,
+                                          .ring = ring};
+    return rlog_reader_open(&options, out_reader);
+}
+
+/* Has the log's file at least one record? */
+static enum nokv_status log_has_records(struct nokv_db *db, uint64_t number, bool *out_has)
+{
+    char path[PATH_SIZE_MAX];
+    struct slice payload;
+    uint64_t off;
+    struct rlog_reader *reader CLEANUP(rlog_reader_close_ptr) = NULL;
+    TRY(path_wal(path, db->dir, number));
+    TRY(log_open(db, path, number, true, (struct slice){0}, &reader));
+    return rlog_reader_next(reader, &payload, &off, out_has);
+}
+
+/* Index of the last log with records in its file; 0 when none has any. */
+static enum nokv_status last_with_records(struct nokv_db *db, const struct recovery *r, size_t *out_index)
+{
+    for (size_t i = r->log_count; i > 0; i--) {
+        bool has = false;
+        TRY(log_has_records(db, r->logs[i - 1], &has));
+        *out_index = i - 1;
+        if (has)
+            return NOKV_OK;
+    }
+    return NOKV_OK;
+}
+
+/* ---- replay ----------------------------------------------------------------------------------------------------- */
+
+static enum nokv_status batch_replay(struct recovery *r, struct slice payload, const char *where)
+{
+    struct batch_reader reader;
+    TRY(batch_reader_init(&reader, payload, where));
+    if (reader.seq != r->last_seq + 1)
+        return FAIL(CORRUPT, "%s: sequence number %" PRIu64 " follows %" PRIu64 ": a log in between is missing", where,
+                    reader.seq, r->last_seq);
+    for (;;) {
+        struct batch_entry entry;
+        bool more = false;
+        TRY(batch_reader_next(&reader, &entry, &more));
+        if (!more)
+            break;
+        TRY(memtable_add(r->mem, entry.key, entry.value));
+    }
+    r->last_seq = reader.seq - 1;
+    r->records++;
+    return NOKV_OK;
+}
+
+static enum nokv_status log_replay(struct recovery *r, struct rlog_reader *reader, const char *path)
+{
+    for (;;) {
+        char where[PATH_SIZE_MAX + 32];
+        struct slice payload;
+        uint64_t off;
+        bool more = false;
+        TRY(rlog_reader_next(reader, &payload, &off, &more));
+        if (!more)
+            return NOKV_OK;
+        snprintf(where, sizeof where, "%s @%" PRIu64, path, off);
+        TRY(batch_replay(r, payload, where));
+    }
+}
+
+/* The last log: cut and sealed when `repair`. *out_sealed: it was complete, so the next one may have been in use. */
+static enum nokv_status log_recover(struct nokv_db *db, struct recovery *r, uint64_t number, bool last,
+                                    struct slice ring, bool repair, bool *out_sealed)
+{
+    char path[PATH_SIZE_MAX];
+    struct rlog_end_report report;
+    struct rlog_reader *reader CLEANUP(rlog_reader_close_ptr) = NULL;
+    TRY(path_wal(path, db->dir, number));
+    TRY(log_open(db, path, number, last, ring, &reader));
+    TRY(log_replay(r, reader, path));
+    rlog_reader_end(reader, &report);
+    r->cut_bytes += report.cut_bytes;
+    *out_sealed = report.sealed;
+    if (last && repair && !report.sealed)
+        TRY(rlog_repair_tail(reader));
+    return NOKV_OK;
+}
+
+/* The bytes of the shared buffer as the last process left them. Absent is empty. */
+static enum nokv_status ring_read(struct nokv_db *db, struct buf *out)
+{
+    char path[PATH_SIZE_MAX];
+    uint64_t size = 0;
+    TRY(path_walbuf(path, db->dir));
+    enum nokv_status status = io_stat(db->io, path, &size);
+    if (status == NOKV_ERR_NOT_FOUND || (status == NOKV_OK && size == 0))
+        return NOKV_OK;
+    TRY(status);
+    if (size > 1ull << 30 || !is_power_of_two(size))
+        return FAIL(CORRUPT, "%s has %" PRIu64 " bytes, which no shared buffer has", path, size);
+    if (buf_reserve(out, size) == NULL)
+        return FAIL(NO_MEMORY, "no memory to read %s", path);
+    struct io_file *file CLEANUP(io_close_ptr) = NULL;
+    TRY(io_open(db->io, path, IO_WAL, IO_STD, IO_READ, &file));
+    TRY(io_pread_exact(file, out->data, size, 0));
+    out->size = size;
+    return NOKV_OK;
+}
+
+enum nokv_status recovery_run(struct nokv_db *db, uint64_t log_number, bool repair, struct recovery *r)
+{
+    struct buf ring CLEANUP(buf_deinit) = {0};
+    struct log_search search = {.recovery = r, .log_number = log_number};
+    size_t tail = 0;
+    TRY(memtable_create(db->options.memtable_bytes, &r->mem));
+    TRY(io_list(db->io, db->dir, log_collect, &search));
+    if (r->log_count == 0)
+        return NOKV_OK;
+    qsort(r->logs, r->log_count, sizeof *r->logs, compare_u64);
+    TRY(ring_read(db, &ring));
+    TRY(last_with_records(db, r, &tail));
+    bool sealed = true;
+    for (; r->used < r->log_count && sealed; r->used++) {
+        bool last = r->used >= tail;
+        TRY(log_recover(db, r, r->logs[r->used], last, last ? buf_slice(&ring) : (struct slice){0}, repair, &sealed));
+    }
+    return NOKV_OK;
+}

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Figures: gathered when asked for, from counters that their owners keep. A snapshot of moving numbers: each is right
+ * by itself, they are not all from the same instant.
+ */
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "base/alloc.h"
+#include "db/db.h"
+
+const char *nokv_version(void)
+{
+    return "0.1.0";
+}
+
+const char *nokv_status_name(nokv_status status)
+{
+    return status_name(status);
+}
+
+const char *nokv_status_text(nokv_status status)
+{
+    return status_text(status);
+}
+
+const char *nokv_error_message(void)
+{
+    return status_message();
+}
+
+void nokv_free(void *memory)
+{
+    mem_free(memory);
+}
+
+static_assert((int)NOKV_COMPONENT_COUNT == (int)IO_COMPONENT_COUNT, "the components of API and I/O layer are the same");
+static_assert((int)NOKV_LEVELS_MAX == (int)LEVELS_MAX, "the levels of API and tree are the same");
+
+/* ---- components ------------------------------------------------------------------------------------------------- */
+
+static uint64_t relaxed(const _Atomic uint64_t *counter)
+{
+    return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+static void component_fill(const struct nokv_db *db, enum io_component c, nokv_component_stats *out)
+{
+    const struct io_component_stats *io = io_component_stats(db->io, c);
+    static const enum io_model none = IO_STD;
+    enum io_model model = c == IO_SST  ? (enum io_model)(db->options.sst_read - NOKV_IO_STD)
+                          : c == IO_WAL ? (enum io_model)(db->options.wal_write - NOKV_IO_STD)
+                          : c == IO_FLUSH || c == IO_COMPACTION ? (enum io_model)(db->options.background_io - NOKV_IO_STD)
+                                                                : none;
+    out->name = io_component_name(c);
+    out->model = io_model_name(model);
+    out->reads = relaxed(&io->ops[IO_OP_READ].calls);
+    out->read_bytes = relaxed(&io->ops[IO_OP_READ].bytes);
+    out->writes = relaxed(&io->ops[IO_OP_WRITE].calls);
+    out->write_bytes = relaxed(&io->ops[IO_OP_WRITE].bytes);
+    out->syncs = relaxed(&io->ops[IO_OP_SYNC].calls);
+    for (int op = 0; op < IO_OP_COUNT; op++)
+        out->calls += relaxed(&io->ops[op].calls);
+    out->sync_ns_p50 = histogram_percentile(&io->ops[IO_OP_SYNC].ns, 0.5);
+    out->sync_ns_p99 = histogram_percentile(&io->ops[IO_OP_SYNC].ns, 0.99);
+    out->write_ns_p50 = histogram_percentile(&io->ops[IO_OP_WRITE].ns, 0.5);
+    out->write_ns_p99 = histogram_percentile(&io->ops[IO_OP_WRITE].ns, 0.99);
+    out->read_ns_p50 = histogram_percentile(&io->ops[IO_OP_READ].ns, 0.5);
+    out->read_ns_p99 = histogram_percentile(&io->ops[IO_OP_READ].ns, 0.99);
+    out->resident_bytes = UINT64_MAX;
+}
+
+/* ---- the tree --------------------------------------------------------------------------------------------------- */
+
+static void levels_fill(struct nokv_db *db, const struct version *v, nokv_stats *s)
+{
+    struct level_targets targets;
+    picker_targets(v, &db->picker, &targets);
+    s->pending_compaction_bytes = targets.pending_bytes;
+    for (size_t l = 0; l < LEVELS_MAX; l++) {
+        nokv_level_stats *out = &s->levels[l];
+        out->files = v->levels[l].count;
+        out->bytes = v->levels[l].bytes;
+        out->score = targets.score[l];
+        for (size_t i = 0; i < v->levels[l].count; i++) {
+            out->entries += v->levels[l].tables[i]->desc.entries;
+            out->tombstones += v->levels[l].tables[i]->desc.tombstones;
+        }
+        s->components[NOKV_COMPONENT_SST].files += out->files;
+        s->components[NOKV_COMPONENT_SST].bytes += out->bytes;
+    }
+}
+
+static void state_fill_locked(struct nokv_db *db, nokv_stats *s)
+{
+    for (size_t l = 0; l < LEVELS_MAX; l++)
+        s->levels[l] = db->level_stats[l];
+    s->immutable_count = db->immutable_count;
+    for (size_t i = 0; i < db->immutable_count; i++)
+        s->immutable_bytes += memtable_bytes(db->immutables[i].mem);
+    s->memtable_bytes = memtable_bytes(db->mem);
+    s->snapshots = db->snapshot_count;
+    s->flushes = db->flushes;
+    s->compactions = db->compactions;
+    s->stall_ns = db->stall_ns;
+    int poisoned = atomic_load_explicit(&db->poisoned, memory_order_acquire);
+    s->background_error = poisoned != NOKV_OK ? (nokv_status)poisoned : db->soft_error;
+    s->components[NOKV_COMPONENT_WAL].files = db->old_log_count + (db->wal != NULL);
+    if (db->manifest) {
+        s->components[NOKV_COMPONENT_MANIFEST].files = 1;
+        s->components[NOKV_COMPONENT_MANIFEST].bytes = manifest_bytes(db->manifest);
+    }
+}
+
+static void writes_fill(struct nokv_db *db, nokv_stats *s)
+{
+    mutex_lock(&db->write_mu);
+    s->sequence = db->last_seq;
+    s->puts = db->puts;
+    s->deletes = db->deletes;
+    s->batches = db->batches;
+    s->user_bytes_written = db->user_bytes;
+    if (db->wal)
+        s->components[NOKV_COMPONENT_WAL].bytes = rlog_end(db->wal);
+    mutex_unlock(&db->write_mu);
+    mutex_lock(&db->sync_mu);
+    s->wal_groups = db->wal_groups;
+    mutex_unlock(&db->sync_mu);
+    s->wal_records = relaxed(&db->wal_records);
+    s->slowdown_ns = relaxed(&db->slowdown_ns);
+    for (size_t i = 0; i < COUNTER_SLOTS; i++) {
+        s->gets += relaxed(&db->counters[i].gets);
+        s->gets_found += relaxed(&db->counters[i].gets_found);
+        s->iterators += relaxed(&db->counters[i].iterators);
+    }
+}
+
+static void residency_fill(const struct version *v, nokv_stats *s)
+{
+    uint64_t resident = 0;
+    for (size_t l = 0; l < LEVELS_MAX; l++)
+        for (size_t i = 0; i < v->levels[l].count; i++)
+            resident += sst_reader_resident_bytes(v->levels[l].tables[i]->reader);
+    s->components[NOKV_COMPONENT_SST].resident_bytes = resident;
+}
+
+nokv_status nokv_stats_get(nokv_db *db, bool with_residency, nokv_stats *stats)
+{
+    if (stats == NULL || stats->struct_size < sizeof(uint32_t) || stats->struct_size > sizeof *stats)
+        return FAIL(INVALID, "nokv_stats.struct_size is not set to sizeof(nokv_stats)");
+    TRY(epoch_register());
+    nokv_stats s = {.struct_size = stats->struct_size};
+    struct view *v = db_view_acquire(db);
+    mutex_lock(&db->mu);
+    state_fill_locked(db, &s);
+    mutex_unlock(&db->mu);
+    for (int c = 0; c < IO_COMPONENT_COUNT; c++)
+        component_fill(db, (enum io_component)c, &s.components[c]);
+    writes_fill(db, &s);
+    levels_fill(db, v->version, &s);
+    if (with_residency)
+        residency_fill(v->version, &s);
+    view_unref(v);
+    s.recovered_records = db->recovered_records;
+    s.recovered_cut_bytes = db->recovered_cut_bytes;
+    s.io_uring = io_uring_state(db->io);
+    memcpy(stats, &s, stats->struct_size);
+    return NOKV_OK;
+}
+
+/* ---- as a text -------------------------------------------------------------------------------------------------- */
+
+PRINTF_LIKE(2, 3)
+static void line_append(struct buf *b, const char *fmt, ...)
+{
+    char line[256];
+    va_list args;
+    va_start(args, fmt);
+    int n = vsnprintf(line, sizeof line, fmt, args);
+    va_end(args);
+    if (n > 0)
+        (void)!buf_append(b, line, u64_min((uint64_t)n, sizeof line - 1)); /* the caller checks the end of the text */
+}
+
+static void text_summary(struct buf *b, const nokv_stats *s)
+{
+    line_append(b, "sequence %" PRIu64 ", puts %" PRIu64 ", deletes %" PRIu64 ", gets %" PRIu64 " (found %" PRIu64
+                   "), iterators %" PRIu64 ", snapshots %" PRIu64 "\n",
+                s->sequence, s->puts, s->deletes, s->gets, s->gets_found, s->iterators, s->snapshots);
+    line_append(b, "memtable %" PRIu64 " KiB, waiting for flush %" PRIu64 " (%" PRIu64 " KiB); flushes %" PRIu64
+                   ", compactions %" PRIu64 ", pending %" PRIu64 " MiB\n",
+                s->memtable_bytes >> 10, s->immutable_count, s->immutable_bytes >> 10, s->flushes, s->compactions,
+                s->pending_compaction_bytes >> 20);
+    line_append(b, "writers waited %" PRIu64 " ms, were slowed %" PRIu64 " ms; batches in the log %" PRIu64
+                   ", syncs of it %" PRIu64 "\n",
+                s->stall_ns / 1000000, s->slowdown_ns / 1000000, s->wal_records, s->wal_groups);
+    line_append(b, "at open: %" PRIu64 " log records replayed, %" PRIu64 " bytes of a torn tail cut; background: %s\n",
+                s->recovered_records, s->recovered_cut_bytes, nokv_status_name(s->background_error));
+}
+
+static void text_tables(struct buf *b, const nokv_stats *s)
+{
+    line_append(b, "\nlevel  files       MiB    entries  tombstones  score  read MiB  write MiB  merges  moves\n");
+    for (int l = 0; l < NOKV_LEVELS_MAX; l++) {
+        const nokv_level_stats *v = &s->levels[l];
+        line_append(b, "%5d %6" PRIu64 " %9" PRIu64 " %10" PRIu64 " %11" PRIu64 " %6.2f %9" PRIu64 " %10" PRIu64 " %7" PRIu64
+                       " %6" PRIu64 "\n",
+                    l, v->files, v->bytes >> 20, v->entries, v->tombstones, v->score, v->read_bytes >> 20,
+                    v->write_bytes >> 20, v->compactions, v->trivial_moves);
+    }
+    line_append(b, "\ncomponent  model  files      MiB     reads  read MiB    writes  write MiB   syncs  sync us p50/p99\n");
+    for (int c = 0; c < NOKV_COMPONENT_COUNT; c++) {
+        const nokv_component_stats *v = &s->components[c];
+        line_append(b, "%-10s %-6s %5" PRIu64 " %8" PRIu64 " %9" PRIu64 " %9" PRIu64 " %9" PRIu64 " %10" PRIu64 " %7" PRIu64
+                       "  %" PRIu64 "/%" PRIu64 "\n",
+                    v->name, v->model, v->files, v->bytes >> 20, v->reads, v->read_bytes >> 20, v->writes,
+                    v->write_bytes >> 20, v->syncs, v->sync_ns_p50 / 1000, v->sync_ns_p99 / 1000);
+    }
+    line_append(b, "io_uring: %s\n", s->io_uring);
+}
+
+nokv_status nokv_stats_text(nokv_db *db, char **out_text)
+{
+    nokv_stats s = {.struct_size = sizeof s};
+    TRY(nokv_stats_get(db, false, &s));
+    struct buf b = {0};
+    text_summary(&b, &s);
+    text_tables(&b, &s);
+    enum nokv_status status = buf_append(&b, "", 1);
+    if (status != NOKV_OK) {
+        buf_deinit(&b);
+        return status;
+    }
+    *out_text = (char *)b.data;
+    return NOKV_OK;
+}

@@ -1,0 +1,385 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The write path.
+ *
+ *      put ─► write_mu ─► WAL record into the shared buffer ─► memtable ─► visible_seq ─► unlock ─► (sync) ─► acknowledged
+ *
+ * A write holds write_mu for a copy into the buffer and one insertion, some hundreds of nanoseconds; nobody holds it
+ * over a sync. Writers that want durability then meet at sync_mu: the first becomes the leader, moves everything that
+ * is in the buffer by then to the file and syncs it once, while the others append behind it; the next leader's sync
+ * covers all of those. So with n writers there is about one sync per n writes, without a timer.
+ *
+ * A write is visible to readers as soon as it is in the log and the memtable. For NOKV_SYNC_COMMIT that may be before it
+ * is durable; it is acknowledged after.
+ *
+ * [I1] Sequence numbers are given in log order; a batch is one record and one run of numbers, all in one memtable.
+ * [I2] visible_seq is stored (release) after the memtable holds the entries.
+ * [I3] When the memtable is full the log changes with it: a log's entries are in the memtable that names it, or newer.
+ * [I4] The new log's file gets no record before the old log is durable (rlog_hold); until then records wait in the
+ *      buffer, which survives the process. So only the last log with records can be torn.
+ *
+ * Failure: a log write or sync that fails poisons the database (a log with a hole must not go on), except when the file
+ * system is full before a byte was written: then only this write fails.
+ *
+ * Why not LevelDB's queue of writers with a leader that inserts for all: with the log in memory the critical section is
+ * shorter than handing the work over and waking the owner.
+ */
+#include "db/db.h"
+
+#include "base/alloc.h"
+#include "lsm/names.h"
+
+/* ---- logs ----------------------------------------------------------------------------------------------------- */
+
+enum nokv_status wal_create(struct nokv_db *db, uint64_t number, struct rlog_writer **out_writer)
+{
+    char path[PATH_SIZE_MAX];
+    TRY(path_wal(path, db->dir, number));
+    struct rlog_writer_options options = {
+        .io = db->io,
+        .path = path,
+        .component = IO_WAL,
+        .model = (enum io_model)(db->options.wal_write - NOKV_IO_STD),
+        .kind = RLOG_WAL,
+        .number = number,
+        .preallocate_bytes = db->options.memtable_bytes + db->options.memtable_bytes / 4,
+        .ring = &db->ring,
+        .write_chunk_bytes = db->options.wal_buffer_bytes / 16,
+    };
+    return rlog_writer_create(&options, db->dir, out_writer);
+}
+
+/* The log before this one is durable, or will never be: rlog_hold's callback. */
+static enum nokv_status wait_for_seal(void *arg)
+{
+    struct nokv_db *db = arg;
+    background_run_inline(db);
+    mutex_lock(&db->mu);
+    bool unsealed = true;
+    while (unsealed && atomic_load_explicit(&db->poisoned, memory_order_relaxed) == NOKV_OK) {
+        unsealed = atomic_load_explicit(&db->unsealed_logs, memory_order_relaxed) > 0;
+        if (unsealed && db->options.inline_background_work)
+            break;
+        if (unsealed)
+            cond_wait(&db->state_cond, &db->mu);
+    }
+    mutex_unlock(&db->mu);
+    TRY(db_check_writable(db));
+    return unsealed ? FAIL(NO_MEMORY, "the log before could not be sealed: %s", db->soft_message) : NOKV_OK;
+}
+
+/* Memtables that wait for their flush are bounded: wait for one to go, unless that failed for want of space. */
+static enum nokv_status wait_for_room_locked(struct nokv_db *db)
+{
+    uint64_t begin = 0;
+    while (db->immutable_count + 1 >= db->options.memtables_max) {
+        if (atomic_load_explicit(&db->poisoned, memory_order_relaxed) != NOKV_OK)
+            break;
+        if (db->soft_error != NOKV_OK) {
+            enum nokv_status status = db->soft_error;
+            background_wake_locked(db);
+            return FAIL_WITH(status, "memtables are full and cannot be flushed: %s", db->soft_message);
+        }
+        if (begin == 0)
+            begin = io_now_ns(db->io);
+        cond_wait(&db->state_cond, &db->mu);
+    }
+    if (begin != 0)
+        db->stall_ns += io_now_ns(db->io) - begin;
+    return NOKV_OK;
+}
+
+/* The next log: the one that was made ahead, or one made now. REQUIRES: write_mu, not mu. */
+static enum nokv_status next_wal_take(struct nokv_db *db, struct rlog_writer **out_writer)
+{
+    mutex_lock(&db->mu);
+    while (db->making_spare)
+        cond_wait(&db->state_cond, &db->mu);
+    struct rlog_writer *spare = TAKE(db->spare_wal);
+    mutex_unlock(&db->mu);
+    if (spare) {
+        *out_writer = spare;
+        return NOKV_OK;
+    }
+    return wal_create(db, db_allocate_number(db), out_writer);
+}
+
+static void memtable_unref_ptr(struct memtable **m)
+{
+    memtable_unref(*m);
+}
+
+/* Everything that may fail without harm is done; now the old log and memtable are put aside. */
+static enum nokv_status rotate_commit_locked(struct nokv_db *db, struct rlog_writer *next, struct memtable *mem)
+{
+    struct old_log *old = &db->old_logs[db->old_log_count++];
+    *old = (struct old_log){.number = rlog_number(db->wal), .writer = db->wal};
+    atomic_fetch_add_explicit(&db->unsealed_logs, 1, memory_order_relaxed);
+    db->immutables[db->immutable_count++] = (struct immutable){
+        .mem = db->mem, .log_number = db->mem_log_number, .last_seq = db->last_seq};
+    db->mem = mem;
+    db->mem_log_number = rlog_number(next);
+    db->wal = next;
+    rlog_hold(next, wait_for_seal, db);
+    db->wal_held = true;
+    db->spare_asked = false;
+    db_update_throttle_locked(db);
+    return db_publish_view_locked(db);
+}
+
+enum nokv_status db_rotate(struct nokv_db *db)
+{
+    struct memtable *mem CLEANUP(memtable_unref_ptr) = NULL;
+    struct rlog_writer *next = NULL;
+    background_run_inline(db);
+    mutex_lock(&db->mu);
+    enum nokv_status status = wait_for_room_locked(db);
+    if (status == NOKV_OK)
+        status = mem_grow(&db->old_logs, &db->old_log_capacity, db->old_log_count + 1, sizeof *db->old_logs);
+    mutex_unlock(&db->mu);
+    TRY(status);
+    TRY(db_check_writable(db));
+    TRY(memtable_create(db->options.memtable_bytes, &mem));
+    TRY(next_wal_take(db, &next));
+    status = rlog_detach(db->wal);
+    if (status != NOKV_OK) {
+        rlog_writer_destroy(next);
+        return db_poison(db, status, "the WAL could not be written");
+    }
+    mutex_lock(&db->mu);
+    status = rotate_commit_locked(db, next, TAKE(mem));
+    background_wake_locked(db);
+    mutex_unlock(&db->mu);
+    if (status != NOKV_OK)
+        return db_poison(db, status, "no memory to publish a new memtable");
+    background_run_inline(db);
+    return NOKV_OK;
+}
+
+/* ---- group commit --------------------------------------------------------------------------------------------- */
+
+static bool is_synced_locked(const struct nokv_db *db, uint64_t log, uint64_t end)
+{
+    return db->synced_log > log || (db->synced_log == log && db->synced_end >= end);
+}
+
+/* The leader's part: one write and one sync for everybody who appended so far. sync_running is set. */
+static enum nokv_status sync_lead(struct nokv_db *db)
+{
+    mutex_lock(&db->write_mu);
+    struct rlog_writer *wal = db->wal;
+    uint64_t log = rlog_number(wal), end = rlog_end(wal);
+    mutex_lock(&db->sync_mu);
+    db->sync_running_log = log; /* keeps the sealer from closing this file under us */
+    mutex_unlock(&db->sync_mu);
+    enum nokv_status status = rlog_flush(wal);
+    mutex_unlock(&db->write_mu);
+    if (status == NOKV_OK)
+        status = io_sync(rlog_file(wal));
+    if (status != NOKV_OK)
+        return db_poison(db, status, "the WAL could not be synced");
+    mutex_lock(&db->write_mu);
+    if (db->wal == wal)
+        rlog_mark_synced(wal, end);
+    mutex_unlock(&db->write_mu);
+    mutex_lock(&db->sync_mu);
+    if (!is_synced_locked(db, log, end)) {
+        db->synced_log = log;
+        db->synced_end = end;
+    }
+    db->wal_groups++;
+    mutex_unlock(&db->sync_mu);
+    return NOKV_OK;
+}
+
+static enum nokv_status sync_to(struct nokv_db *db, uint64_t log, uint64_t end)
+{
+    enum nokv_status status = NOKV_OK;
+    mutex_lock(&db->sync_mu);
+    while (!is_synced_locked(db, log, end)) {
+        if (atomic_load_explicit(&db->poisoned, memory_order_acquire) != NOKV_OK) {
+            mutex_unlock(&db->sync_mu);
+            return db_check_writable(db);
+        }
+        if (db->sync_running) {
+            cond_wait(&db->sync_cond, &db->sync_mu);
+            continue;
+        }
+        db->sync_running = true;
+        mutex_unlock(&db->sync_mu);
+        status = sync_lead(db);
+        mutex_lock(&db->sync_mu);
+        db->sync_running = false;
+        db->sync_running_log = 0;
+        cond_broadcast(&db->sync_cond);
+        if (status != NOKV_OK)
+            break;
+    }
+    mutex_unlock(&db->sync_mu);
+    return status;
+}
+
+enum nokv_status db_sync_all(struct nokv_db *db)
+{
+    TRY(db_check_writable(db));
+    mutex_lock(&db->write_mu);
+    uint64_t log = rlog_number(db->wal), end = rlog_end(db->wal);
+    mutex_unlock(&db->write_mu);
+    return sync_to(db, log, end);
+}
+
+/* ---- one write ------------------------------------------------------------------------------------------------ */
+
+/* A write on its way: its record in parts, and how its entries get into the memtable. */
+struct write {
+    struct slice parts[4];
+    size_t part_count;
+    uint8_t header[BATCH_HEADER];
+    uint32_t count;
+    uint64_t bytes; /* keys and values */
+    uint32_t deletes;
+    const struct nokv_batch *batch; /* NULL: the single entry below */
+    struct ikey key;                /* tag: kind byte, without its sequence number */
+    struct slice value;
+};
+
+/* How long this write has to wait so that all writers together keep to the speed that the debt allows. */
+static uint64_t throttle_delay_locked(struct nokv_db *db, uint64_t bytes)
+{
+    uint64_t ns_per_kib = atomic_load_explicit(&db->throttle_ns_per_kib, memory_order_relaxed);
+    if (LIKELY(ns_per_kib == 0))
+        return 0;
+    uint64_t now = io_now_ns(db->io), start = u64_max(now, db->throttle_free_ns);
+    db->throttle_free_ns = start + bytes * ns_per_kib / 1024;
+    uint64_t delay = start - now;
+    return delay >= 1000000 ? delay : 0; /* below a millisecond a sleep costs more than it is worth; it adds up */
+}
+
+static enum nokv_status batch_insert(struct nokv_db *db, const struct write *w, uint64_t seq)
+{
+    if (w->batch == NULL) {
+        struct ikey key = {.user = w->key.user, .tag = key_tag(seq, tag_kind_byte(w->key.tag))};
+        return memtable_add(db->mem, key, w->value);
+    }
+    struct batch_reader reader = {.p = w->batch->bytes.data + BATCH_HEADER,
+                                  .end = w->batch->bytes.data + w->batch->bytes.size,
+                                  .left = w->count,
+                                  .seq = seq,
+                                  .where = "batch"};
+    for (;;) {
+        struct batch_entry entry;
+        bool more = false;
+        TRY(batch_reader_next(&reader, &entry, &more));
+        if (!more)
+            return NOKV_OK;
+        TRY(memtable_add(db->mem, entry.key, entry.value));
+    }
+}
+
+static void write_count_locked(struct nokv_db *db, const struct write *w)
+{
+    db->deletes += w->deletes;
+    db->puts += w->count - w->deletes;
+    db->batches += w->batch != NULL;
+    db->user_bytes += w->bytes;
+}
+
+/* REQUIRES: write_mu. *out_end: where its record ends in the log. */
+static enum nokv_status write_apply_locked(struct nokv_db *db, struct write *w, uint64_t *out_end)
+{
+    TRY(db_check_writable(db));
+    if (UNLIKELY(memtable_bytes(db->mem) >= db->options.memtable_bytes))
+        TRY(db_rotate(db));
+    if (UNLIKELY(db->wal_held) && atomic_load_explicit(&db->unsealed_logs, memory_order_acquire) == 0) {
+        rlog_hold(db->wal, NULL, NULL);
+        db->wal_held = false;
+    }
+    if (db->last_seq > KEY_SEQ_MAX - w->count)
+        return FAIL(TOO_LARGE, "the database has used all of its 2^56 sequence numbers");
+    uint64_t seq = db->last_seq + 1;
+    batch_header_encode(w->header, w->count, seq);
+    enum nokv_status status = rlog_append(db->wal, w->parts, w->part_count);
+    if (UNLIKELY(status == NOKV_ERR_NO_SPACE))
+        return status;
+    if (UNLIKELY(status != NOKV_OK))
+        return db_poison(db, status, "the WAL could not be written");
+    if (UNLIKELY(!db->spare_asked && memtable_bytes(db->mem) > db->options.memtable_bytes / 2)) {
+        db->spare_asked = true;
+        mutex_lock(&db->mu);
+        background_wake_locked(db);
+        mutex_unlock(&db->mu);
+    }
+    db->last_seq += w->count;
+    status = batch_insert(db, w, seq);
+    if (UNLIKELY(status != NOKV_OK)) /* in the log but not in memory: the two must not drift apart */
+        return db_poison(db, status, "a write is in the WAL but not in the memtable");
+    atomic_store_explicit(&db->visible_seq, db->last_seq, memory_order_release);
+    write_count_locked(db, w);
+    *out_end = rlog_end(db->wal);
+    return NOKV_OK;
+}
+
+static enum nokv_status write_run(struct nokv_db *db, struct write *w, const nokv_write_options *options)
+{
+    nokv_sync sync = options ? options->sync : NOKV_SYNC_DEFAULT;
+    if (sync == NOKV_SYNC_DEFAULT)
+        sync = db->options.sync;
+    if (sync != NOKV_SYNC_NONE && sync != NOKV_SYNC_COMMIT)
+        return FAIL(INVALID, "nokv_write_options.sync is %d, which is none of nokv_sync", (int)sync);
+    uint64_t end = 0;
+    mutex_lock(&db->write_mu);
+    enum nokv_status status = write_apply_locked(db, w, &end);
+    uint64_t log = status == NOKV_OK ? rlog_number(db->wal) : 0;
+    uint64_t delay = status == NOKV_OK ? throttle_delay_locked(db, w->bytes) : 0;
+    mutex_unlock(&db->write_mu);
+    TRY(status);
+    atomic_fetch_add_explicit(&db->wal_records, 1, memory_order_relaxed);
+    if (sync == NOKV_SYNC_COMMIT)
+        TRY(sync_to(db, log, end));
+    if (UNLIKELY(delay > 0)) {
+        atomic_fetch_add_explicit(&db->slowdown_ns, delay, memory_order_relaxed);
+        io_sleep_ns(db->io, delay);
+    }
+    return NOKV_OK;
+}
+
+static enum nokv_status write_single(struct nokv_db *db, unsigned kind, struct slice key, struct slice value,
+                                     const nokv_write_options *options)
+{
+    uint8_t head[BATCH_ENTRY_HEAD_MAX];
+    struct write w = {.count = 1, .bytes = key.size + value.size, .deletes = kind == KEY_TOMBSTONE, .value = value};
+    w.key = (struct ikey){.user = key, .tag = kind};
+    w.parts[0] = slice_make(w.header, BATCH_HEADER);
+    w.parts[1] = slice_make(head, batch_entry_head_encode(head, kind, key.size, value.size));
+    w.parts[2] = key;
+    w.parts[3] = value;
+    w.part_count = value.size ? 4 : 3;
+    return write_run(db, &w, options);
+}
+
+nokv_status nokv_put(nokv_db *db, const void *key, size_t key_size, const void *value, size_t value_size,
+                     const nokv_write_options *options)
+{
+    TRY(key_check(key, key_size));
+    TRY(value_check(value, value_size));
+    return write_single(db, KEY_VALUE, slice_make(key, key_size), slice_make(value, value_size), options);
+}
+
+nokv_status nokv_delete(nokv_db *db, const void *key, size_t key_size, const nokv_write_options *options)
+{
+    TRY(key_check(key, key_size));
+    return write_single(db, KEY_TOMBSTONE, slice_make(key, key_size), (struct slice){0}, options);
+}
+
+nokv_status nokv_write(nokv_db *db, nokv_batch *batch, const nokv_write_options *options)
+{
+    if (batch == NULL)
+        return FAIL(INVALID, "nokv_write: batch is NULL");
+    if (batch->count == 0)
+        return db_check_writable(db);
+    struct write w = {.count = batch->count, .bytes = batch->payload_bytes, .batch = batch};
+    w.parts[0] = slice_make(w.header, BATCH_HEADER);
+    w.parts[1] = slice_make(batch->bytes.data + BATCH_HEADER, batch->bytes.size - BATCH_HEADER);
+    w.part_count = 2;
+    return write_run(db, &w, options);
+}

@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Flush and compaction.
+ *
+ * A compaction is cut into parts by user key, which run side by side, each with its own iterators and writer:
+ *
+ *      inputs ──► sample keys of every input table ──► boundaries ──► part 0 │ part 1 │ ...   (threads)
+ *                                                                        └───────┴──► outputs in key order
+ *
+ * A part covers [begin, end) of user keys; all versions of a key are in one part, so parts drop versions on their own.
+ * Inputs are read with windowed sequential reads (sst_scan_create), not through the readers' mappings: the mappings
+ * keep their random-access advice, and what was not cached does not enter the cache.
+ *
+ * Failure: any error ends the part, its writer removes its files, and the job reports the first error with its message.
+ */
+#include "lsm/compaction.h"
+
+#include <stdlib.h>
+
+#include "base/alloc.h"
+#include "base/thread.h"
+#include "lsm/names.h"
+
+enum { PARTS_MAX = 16, SAMPLES_PER_TABLE = 16, CANCEL_CHECK_ENTRIES = 1024 };
+
+struct part {
+    struct compaction_job *job;
+    struct slice begin, end; /* data NULL: unbounded */
+    struct table_writer *writer;
+    size_t cursors[LEVELS_MAX]; /* for is_bottom: keys ascend, so each level is walked once */
+    enum nokv_status status;
+    char message[512];
+};
+
+/* ---- shared --------------------------------------------------------------------------------------------------- */
+
+static enum nokv_status outputs_open(struct compaction_job *job, const struct table_writer *w)
+{
+    for (size_t i = 0; i < table_writer_count(w); i++) {
+        TRY(table_open(job->writer.env, table_writer_table(w, i), &job->outputs[job->output_count]));
+        job->output_count++;
+    }
+    return NOKV_OK;
+}
+
+static enum nokv_status outputs_reserve(struct compaction_job *job, size_t count)
+{
+    job->outputs = mem_alloc(count * sizeof(struct table *));
+    return job->outputs ? NOKV_OK : FAIL(NO_MEMORY, "no memory for a list of %zu tables", count);
+}
+
+static enum nokv_status entries_copy(struct compaction_job *job, struct iter *source, struct slice end,
+                                     struct table_writer *w)
+{
+    for (uint64_t n = 0; source->valid; n++) {
+        if (end.data && key_compare(source->key.user, end) >= 0)
+            return NOKV_OK;
+        /* relaxed: seen sooner or later is enough */
+        if (n % CANCEL_CHECK_ENTRIES == 0 && job->cancel && atomic_load_explicit(job->cancel, memory_order_relaxed))
+            return FAIL(ABORTED, "the database is closing");
+        TRY(table_writer_add(w, source->key, source->value));
+        iter_next(source);
+    }
+    return source->status;
+}
+
+void compaction_job_deinit(struct compaction_job *job, bool remove_files)
+{
+    for (size_t i = 0; i < job->output_count; i++) {
+        if (remove_files)
+            atomic_store_explicit(&job->outputs[i]->removed, true, memory_order_relaxed);
+        table_unref(job->outputs[i]);
+    }
+    mem_free(job->outputs);
+    job->outputs = NULL;
+    job->output_count = 0;
+}
+
+/* ---- flush ---------------------------------------------------------------------------------------------------- */
+
+static void table_writer_destroy_ptr(struct table_writer **w)
+{
+    table_writer_destroy(*w);
+}
+
+enum nokv_status flush_run(struct compaction_job *job)
+{
+    struct table_writer_options options = job->writer;
+    options.component = IO_FLUSH;
+    options.table_bytes = 0;
+    struct table_writer *w CLEANUP(table_writer_destroy_ptr) = NULL;
+    struct iter *source CLEANUP(iter_destroy_ptr) = NULL;
+    TRY(table_writer_create(&options, &w));
+    TRY(memtable_iter_create(job->memtable, &source));
+    iter_first(source);
+    TRY(entries_copy(job, source, (struct slice){0}, w));
+    TRY(table_writer_finish(w));
+    TRY(io_sync_dir(options.env->io, options.env->dir));
+    job->write_bytes = table_writer_bytes(w);
+    job->parts = 1;
+    TRY(outputs_reserve(job, table_writer_count(w)));
+    TRY(outputs_open(job, w));
+    table_writer_release(w);
+    return NOKV_OK;
+}
+
+/* ---- compaction: one part ------------------------------------------------------------------------------------- */
+
+static bool part_key_is_bottom(void *arg, struct slice user_key)
+{
+    struct part *p = arg;
+    for (uint32_t l = p->job->inputs->output_level + 1; l < LEVELS_MAX; l++) {
+        const struct level *level = &p->job->version->levels[l];
+        size_t *i = &p->cursors[l];
+        while (*i < level->count && key_compare(level->tables[*i]->desc.largest.user, user_key) < 0)
+            (*i)++;
+        if (*i < level->count && key_compare(level->tables[*i]->desc.smallest.user, user_key) <= 0)
+            return false;
+    }
+    return true;
+}
+
+static enum nokv_status table_scan_open(void *arg, struct table *t, struct iter **out_iter)
+{
+    const struct compaction_job *job = arg;
+    return sst_scan_create(t->reader, IO_COMPACTION, job->writer.model, out_iter);
+}
+
+struct iter_list {
+    struct iter **items;
+    size_t count;
+};
+
+static void iter_list_deinit(struct iter_list *list)
+{
+    while (list->count > 0)
+        iter_destroy(list->items[--list->count]);
+    mem_free(list->items);
+}
+
+/* Level 0: an iterator per table; further levels: one over all of their tables. */
+static enum nokv_status part_iters_create(struct part *p, struct iter_list *list)
+{
+    const struct compaction_inputs *in = p->job->inputs;
+    list->items = mem_alloc((in->counts[0] + LEVELS_MAX) * sizeof(struct iter *));
+    if (list->items == NULL)
+        return FAIL(NO_MEMORY, "no memory for the iterators of a compaction");
+    for (size_t i = 0; i < in->counts[0]; i++) {
+        if (!table_overlaps(in->tables[0][i], p->begin, p->end))
+            continue;
+        TRY(concat_iter_create(&in->tables[0][i], 1, table_scan_open, p->job, &list->items[list->count]));
+        list->count++;
+    }
+    for (size_t l = 1; l < LEVELS_MAX; l++) {
+        if (in->counts[l] == 0)
+            continue;
+        TRY(concat_iter_create(in->tables[l], in->counts[l], table_scan_open, p->job, &list->items[list->count]));
+        list->count++;
+    }
+    return NOKV_OK;
+}
+
+static enum nokv_status part_source_create(struct part *p, struct iter **out_source)
+{
+    struct iter_list list CLEANUP(iter_list_deinit) = {0};
+    TRY(part_iters_create(p, &list));
+    if (list.count == 0)
+        return iter_empty_create(NOKV_OK, out_source);
+    TRY(iter_merge_create(list.items, list.count, out_source));
+    list.count = 0; /* the merge owns them */
+    return NOKV_OK;
+}
+
+static enum nokv_status part_merge(struct part *p)
+{
+    struct table_writer_options options = p->job->writer;
+    options.component = IO_COMPACTION;
+    options.is_bottom = part_key_is_bottom;
+    options.is_bottom_arg = p;
+    struct iter *source CLEANUP(iter_destroy_ptr) = NULL;
+    TRY(table_writer_create(&options, &p->writer));
+    TRY(part_source_create(p, &source));
+    if (p->begin.data)
+        iter_seek(source, (struct ikey){.user = p->begin, .tag = UINT64_MAX});
+    else
+        iter_first(source);
+    TRY(entries_copy(p->job, source, p->end, p->writer));
+    return table_writer_finish(p->writer);
+}
+
+static void *part_run(void *arg)
+{
+    struct part *p = arg;
+    p->status = part_merge(p);
+    if (p->status != NOKV_OK) {
+        strncpy(p->message, status_message(), sizeof p->message - 1);
+        p->message[sizeof p->message - 1] = 0;
+    }
+    return NULL;
+}
+
+/* ---- compaction: cutting into parts --------------------------------------------------------------------------- */
+
+static int compare_slices(const void *a, const void *b)
+{
+    return key_compare(*(const struct slice *)a, *(const struct slice *)b);
+}
+
+/* Sample keys of every input, evenly spread over its blocks, sorted. Tables are of similar size, so each sample stands
+ * for about as many bytes. */
+static enum nokv_status samples_collect(const struct compaction_inputs *in, struct slice **out_samples,
+                                        size_t *out_count)
+{
+    size_t tables = 0, count = 0;
+    for (size_t l = 0; l < LEVELS_MAX; l++)
+        tables += in->counts[l];
+    struct slice *samples = mem_alloc(tables * SAMPLES_PER_TABLE * sizeof *samples);
+    if (samples == NULL)
+        return FAIL(NO_MEMORY, "no memory for %zu sample keys", tables * SAMPLES_PER_TABLE);
+    for (size_t l = 0; l < LEVELS_MAX; l++)
+        for (size_t i = 0; i < in->counts[l]; i++)
+            for (size_t s = 0; s < SAMPLES_PER_TABLE; s++) {
+                struct slice key = sst_reader_sample_key(in->tables[l][i]->reader, s, SAMPLES_PER_TABLE);
+                if (key.size > 0)
+                    samples[count++] = key;
+            }
+    qsort(samples, count, sizeof *samples, compare_slices);
+    *out_samples = samples;
+    *out_count = count;
+    return NOKV_OK;
+}
+
+static uint64_t inputs_bytes(const struct compaction_inputs *in)
+{
+    uint64_t bytes = 0;
+    for (size_t l = 0; l < LEVELS_MAX; l++)
+        for (size_t i = 0; i < in->counts[l]; i++)
+            bytes += in->tables[l][i]->desc.file_bytes;
+    return bytes;
+}
+
+/* Parts of at least one table's size each. Boundaries are distinct and ascending. */
+static size_t parts_cut(struct compaction_job *job, const struct slice *samples, size_t sample_count,
+                        struct part parts[PARTS_MAX])
+{
+    uint64_t per_table = job->writer.table_bytes ? job->writer.table_bytes : 1;
+    uint64_t wanted = u64_min(u64_min(job->threads_max, PARTS_MAX), inputs_bytes(job->inputs) / per_table);
+    size_t count = 0;
+    struct slice begin = {0};
+    for (uint64_t i = 1; i < wanted && sample_count > 0; i++) {
+        struct slice cut = samples[i * sample_count / wanted];
+        if (begin.data && key_compare(begin, cut) >= 0)
+            continue;
+        parts[count++] = (struct part){.job = job, .begin = begin, .end = cut};
+        begin = cut;
+    }
+    parts[count++] = (struct part){.job = job, .begin = begin};
+    return count;
+}
+
+static void parts_run(struct part *parts, size_t count)
+{
+    pthread_t threads[PARTS_MAX];
+    bool started[PARTS_MAX] = {0};
+    for (size_t i = 1; i < count; i++)
+        started[i] = thread_create(&threads[i], "nokv-subcompact", part_run, &parts[i]) == NOKV_OK;
+    part_run(&parts[0]);
+    for (size_t i = 1; i < count; i++) {
+        if (started[i])
+            thread_join(threads[i]);
+        else
+            part_run(&parts[i]);
+    }
+}
+
+/* Everything is written: make the names durable, open the tables, and take the files over from the writers. */
+static enum nokv_status parts_collect(struct compaction_job *job, struct part *parts, size_t count)
+{
+    size_t tables = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (parts[i].status != NOKV_OK) {
+            status_message_set(parts[i].message);
+            return parts[i].status;
+        }
+        tables += table_writer_count(parts[i].writer);
+        job->write_bytes += table_writer_bytes(parts[i].writer);
+    }
+    TRY(io_sync_dir(job->writer.env->io, job->writer.env->dir));
+    TRY(outputs_reserve(job, tables));
+    for (size_t i = 0; i < count; i++)
+        TRY(outputs_open(job, parts[i].writer));
+    for (size_t i = 0; i < count; i++)
+        table_writer_release(parts[i].writer);
+    return NOKV_OK;
+}
+
+enum nokv_status compaction_run(struct compaction_job *job)
+{
+    ASSERT(job->threads_max >= 1 && !job->inputs->trivial_move);
+    struct part parts[PARTS_MAX];
+    struct slice *samples CLEANUP(mem_free_ptr) = NULL;
+    size_t sample_count = 0;
+    if (job->threads_max > 1)
+        TRY(samples_collect(job->inputs, &samples, &sample_count));
+    size_t count = parts_cut(job, samples, sample_count, parts);
+    parts_run(parts, count);
+    job->read_bytes = inputs_bytes(job->inputs);
+    job->parts = (uint32_t)count;
+    enum nokv_status status = parts_collect(job, parts, count);
+    for (size_t i = 0; i < count; i++)
+        table_writer_destroy(parts[i].writer);
+    return status;
+}

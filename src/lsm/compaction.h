@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * lsm/compaction.h - carry out a flush or a compaction: read inputs, write tables. Installs nothing.
+ *
+ * Both may run while readers and writers go on; the caller marks the input tables and installs the result.
+ */
+#ifndef LSM_COMPACTION_H
+#define LSM_COMPACTION_H
+
+#include "lsm/picker.h"
+#include "lsm/table_writer.h"
+#include "mem/mem.h"
+
+struct compaction_job {
+    /* in; is_bottom and component of `writer` are set by the functions */
+    struct table_writer_options writer;
+    const struct version *version;          /* compaction: the version that the inputs are from; referenced by caller */
+    const struct compaction_inputs *inputs; /* compaction */
+    struct memtable *memtable;              /* flush */
+    uint32_t threads_max;                   /* compaction: parts that may run side by side, at least 1 */
+    _Atomic bool *cancel;                   /* when it becomes true: stop with ABORTED */
+    /* out */
+    struct table **outputs; /* opened, in key order; one reference each is the job's */
+    size_t output_count;
+    uint64_t read_bytes, write_bytes;
+    uint32_t parts; /* how many ran side by side */
+};
+
+/* Write the memtable as one table of level 0 (none when everything in it is shadowed). */
+enum nokv_status flush_run(struct compaction_job *job) MUST_CHECK;
+/* Merge the inputs into tables of the output level. */
+enum nokv_status compaction_run(struct compaction_job *job) MUST_CHECK;
+/* Drops the references; after a failure (or with `remove_files`) removes the files as well. */
+void compaction_job_deinit(struct compaction_job *job, bool remove_files);
+
+#endif

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * lsm/edit.h - version edit: one atomic change of the set of tables, as one record of the MANIFEST.
+ *
+ * docs/formats/manifest.md is the format. An edit owns its lists and the key bytes in them (edit_deinit).
+ */
+#ifndef LSM_EDIT_H
+#define LSM_EDIT_H
+
+#include "base/buf.h"
+#include "key/key.h"
+
+enum { LEVELS_MAX = 8 };
+
+/* A table as the MANIFEST describes it. Keys are owned. */
+struct table_desc {
+    uint64_t number;
+    uint64_t file_bytes, entries, tombstones, raw_bytes;
+    uint64_t seq_min, seq_max;
+    struct ikey smallest, largest;
+};
+
+struct edit_add {
+    uint32_t level;
+    struct table_desc table;
+};
+
+struct edit_remove {
+    uint32_t level;
+    uint64_t number;
+};
+
+/* Zero-initialised: an empty edit. */
+struct edit {
+    bool has_log_number, has_next_number, has_last_seq;
+    uint64_t log_number;  /* logs below it are no longer needed */
+    uint64_t next_number; /* no file with this number or above was created before */
+    uint64_t last_seq;    /* at least the highest sequence number in the tables */
+    struct edit_add *adds;
+    size_t add_count, add_capacity;
+    struct edit_remove *removes;
+    size_t remove_count, remove_capacity;
+};
+
+void edit_deinit(struct edit *e);
+/* Copies the keys. */
+enum nokv_status edit_add_table(struct edit *e, uint32_t level, const struct table_desc *table) MUST_CHECK;
+enum nokv_status edit_remove_table(struct edit *e, uint32_t level, uint64_t number) MUST_CHECK;
+
+/* Appends the record's payload to `out`. */
+enum nokv_status edit_encode(const struct edit *e, struct buf *out) MUST_CHECK;
+/* Into an empty edit; on failure the caller still calls edit_deinit. `where` names the file in messages. CORRUPT,
+ * NOT_SUPPORTED (a field that must be understood and is not), NO_MEMORY. */
+enum nokv_status edit_decode(struct slice payload, const char *where, struct edit *out_edit) MUST_CHECK;
+
+/* For copies of a description. */
+enum nokv_status table_desc_copy(const struct table_desc *from, struct table_desc *out_copy) MUST_CHECK;
+void table_desc_deinit(struct table_desc *d);
+
+#endif

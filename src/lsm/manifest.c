@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * MANIFEST and CURRENT.
+ *
+ * CURRENT is one line: "MANIFEST-000004 0123456789abcdef\n", the second word being the XXH3-64 of the first in
+ * hexadecimal. It is replaced by writing CURRENT.tmp, syncing it, renaming it and syncing the directory, after the
+ * MANIFEST that it names is itself durable. A CURRENT that is damaged, or that names a file that is not there, is
+ * CORRUPT: never taken for a new database.
+ *
+ * Recovery applies all edits to one in-memory description (numbers only) before it opens a table, so that tables that
+ * were added and removed again are never asked for.
+ */
+#include "lsm/manifest.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "base/alloc.h"
+#include "base/hash.h"
+#include "lsm/names.h"
+#include "rlog/rlog.h"
+
+struct manifest {
+    struct rlog_writer *log;
+    struct buf scratch;
+};
+
+enum { CURRENT_SIZE_MAX = 128, MANIFEST_PREALLOCATE = 64 << 10 };
+
+bool manifest_exists(struct io *io, const char *dir)
+{
+    char path[PATH_SIZE_MAX];
+    return path_current(path, dir) == NOKV_OK && io_exists(io, path);
+}
+
+/* ---- CURRENT -------------------------------------------------------------------------------------------------- */
+
+static int current_format(char line[CURRENT_SIZE_MAX], uint64_t number)
+{
+    char name[64];
+    int n = snprintf(name, sizeof name, "MANIFEST-%06" PRIu64, number);
+    return snprintf(line, CURRENT_SIZE_MAX, "%s %016" PRIx64 "\n", name, checksum64(name, (size_t)n, 0));
+}
+
+static enum nokv_status current_write(struct table_env *env, uint64_t number)
+{
+    char path[PATH_SIZE_MAX], temp[PATH_SIZE_MAX], line[CURRENT_SIZE_MAX];
+    TRY(path_current(path, env->dir));
+    TRY(path_join(temp, env->dir, "CURRENT.tmp"));
+    if (io_exists(env->io, temp))
+        TRY(io_unlink(env->io, temp));
+    struct io_file *file CLEANUP(io_close_ptr) = NULL;
+    TRY(io_open(env->io, temp, IO_OTHER, IO_STD, IO_WRITE | IO_CREATE, &file));
+    TRY(io_pwrite(file, line, (size_t)current_format(line, number), 0));
+    TRY(io_sync(file));
+    TRY(io_close(TAKE(file)));
+    TRY(io_rename(env->io, temp, path));
+    return io_sync_dir(env->io, env->dir);
+}
+
+static enum nokv_status current_read(struct table_env *env, uint64_t *out_number)
+{
+    char path[PATH_SIZE_MAX], line[CURRENT_SIZE_MAX] = {0}, wanted[CURRENT_SIZE_MAX];
+    TRY(path_current(path, env->dir));
+    struct io_file *file CLEANUP(io_close_ptr) = NULL;
+    TRY(io_open(env->io, path, IO_OTHER, IO_STD, IO_READ, &file));
+    size_t size = 0;
+    TRY(io_pread(file, line, sizeof line - 1, 0, &size));
+    char *space = strchr(line, ' ');
+    uint64_t number = 0;
+    if (space) {
+        *space = 0;
+        if (file_type_of(line, &number) != FILE_MANIFEST)
+            number = 0;
+        *space = ' ';
+    }
+    if (number == 0 || (size_t)current_format(wanted, number) != size || memcmp(line, wanted, size) != 0)
+        return FAIL(CORRUPT, "%s does not hold the name of a MANIFEST with its checksum (%zu bytes)", path, size);
+    *out_number = number;
+    return NOKV_OK;
+}
+
+/* ---- recovery ------------------------------------------------------------------------------------------------- */
+
+/* The tables that are left after all edits so far: `total.adds` is kept as the list. */
+static enum nokv_status total_remove(struct edit *total, const struct edit_remove *remove, const char *where)
+{
+    for (size_t i = 0; i < total->add_count; i++) {
+        if (total->adds[i].table.number != remove->number || total->adds[i].level != remove->level)
+            continue;
+        table_desc_deinit(&total->adds[i].table);
+        total->adds[i] = total->adds[--total->add_count];
+        return NOKV_OK;
+    }
+    return FAIL(CORRUPT, "%s: removes table %llu from level %u, where it is not", where,
+                (unsigned long long)remove->number, remove->level);
+}
+
+static enum nokv_status total_apply(struct edit *total, const struct edit *edit, const char *where)
+{
+    for (size_t i = 0; i < edit->remove_count; i++)
+        TRY(total_remove(total, &edit->removes[i], where));
+    for (size_t i = 0; i < edit->add_count; i++)
+        TRY(edit_add_table(total, edit->adds[i].level, &edit->adds[i].table));
+    if (edit->has_log_number) {
+        total->has_log_number = true;
+        total->log_number = u64_max(total->log_number, edit->log_number);
+    }
+    if (edit->has_next_number) {
+        total->has_next_number = true;
+        total->next_number = u64_max(total->next_number, edit->next_number);
+    }
+    if (edit->has_last_seq) {
+        total->has_last_seq = true;
+        total->last_seq = u64_max(total->last_seq, edit->last_seq);
+    }
+    return NOKV_OK;
+}
+
+static enum nokv_status edits_read(struct rlog_reader *reader, const char *path, struct edit *total)
+{
+    for (;;) {
+        struct slice payload;
+        uint64_t off;
+        bool more = false;
+        TRY(rlog_reader_next(reader, &payload, &off, &more));
+        if (!more)
+            break;
+        char where[PATH_SIZE_MAX + 32];
+        snprintf(where, sizeof where, "%s @%" PRIu64, path, off);
+        struct edit edit CLEANUP(edit_deinit) = {0};
+        TRY(edit_decode(payload, where, &edit));
+        TRY(total_apply(total, &edit, where));
+    }
+    if (!total->has_log_number || !total->has_next_number || !total->has_last_seq)
+        return FAIL(CORRUPT, "%s holds no complete first edit", path);
+    if (total->last_seq > KEY_SEQ_MAX)
+        return FAIL(CORRUPT, "%s: sequence number %llu is out of range", path, (unsigned long long)total->last_seq);
+    return NOKV_OK;
+}
+
+static void rlog_reader_close_ptr(struct rlog_reader **r)
+{
+    rlog_reader_close(*r);
+}
+
+static void version_unref_ptr(struct version **v)
+{
+    version_unref(*v);
+}
+
+/* A table that the MANIFEST names and that is not there is damage, whatever the file system calls it. */
+static enum nokv_status version_build(struct table_env *env, const struct edit *total, const char *path,
+                                      struct version **out_version)
+{
+    struct version *empty CLEANUP(version_unref_ptr) = NULL;
+    TRY(version_create_empty(&empty));
+    enum nokv_status status = version_apply(empty, total, env, NULL, 0, path, out_version);
+    if (status == NOKV_ERR_NOT_FOUND) {
+        char message[512];
+        snprintf(message, sizeof message, "%s", status_message());
+        return FAIL(CORRUPT, "%s names a table that is missing: %s", path, message);
+    }
+    return status;
+}
+
+enum nokv_status manifest_recover(struct table_env *env, struct manifest_state *out_state)
+{
+    uint64_t number = 0;
+    char path[PATH_SIZE_MAX];
+    TRY(current_read(env, &number));
+    TRY(path_manifest(path, env->dir, number));
+    if (!io_exists(env->io, path))
+        return FAIL(CORRUPT, "CURRENT names %s, which does not exist", path);
+    struct rlog_reader_options options = {.io = env->io,
+                                          .path = path,
+                                          .component = IO_MANIFEST,
+                                          .kind = RLOG_MANIFEST,
+                                          .number = number,
+                                          .last = true};
+    struct rlog_reader *reader CLEANUP(rlog_reader_close_ptr) = NULL;
+    TRY(rlog_reader_open(&options, &reader));
+    struct edit total CLEANUP(edit_deinit) = {0};
+    TRY(edits_read(reader, path, &total));
+    struct manifest_state state = {.manifest_number = number,
+                                   .log_number = total.log_number,
+                                   .next_number = u64_max(total.next_number, number + 1),
+                                   .last_seq = total.last_seq};
+    TRY(version_build(env, &total, path, &state.version));
+    *out_state = state;
+    return NOKV_OK;
+}
+
+/* ---- writing -------------------------------------------------------------------------------------------------- */
+
+enum nokv_status manifest_snapshot_edit(const struct manifest_state *state, struct edit *out_edit)
+{
+    out_edit->has_log_number = out_edit->has_next_number = out_edit->has_last_seq = true;
+    out_edit->log_number = state->log_number;
+    out_edit->next_number = state->next_number;
+    out_edit->last_seq = state->last_seq;
+    for (uint32_t l = 0; l < LEVELS_MAX; l++)
+        for (size_t i = 0; i < state->version->levels[l].count; i++)
+            TRY(edit_add_table(out_edit, l, &state->version->levels[l].tables[i]->desc));
+    return NOKV_OK;
+}
+
+static void manifest_destroy_ptr(struct manifest **m)
+{
+    manifest_destroy(*m);
+}
+
+enum nokv_status manifest_create(struct table_env *env, uint64_t number, const struct manifest_state *state,
+                                 struct manifest **out_manifest)
+{
+    char path[PATH_SIZE_MAX];
+    TRY(path_manifest(path, env->dir, number));
+    struct manifest *m CLEANUP(manifest_destroy_ptr) = mem_zalloc(sizeof *m);
+    if (m == NULL)
+        return FAIL(NO_MEMORY, "no memory for a MANIFEST");
+    struct rlog_writer_options options = {.io = env->io,
+                                          .path = path,
+                                          .component = IO_MANIFEST,
+                                          .model = IO_STD,
+                                          .kind = RLOG_MANIFEST,
+                                          .number = number,
+                                          .preallocate_bytes = MANIFEST_PREALLOCATE};
+    TRY(rlog_writer_create(&options, env->dir, &m->log));
+    struct edit edit CLEANUP(edit_deinit) = {0};
+    TRY(manifest_snapshot_edit(state, &edit));
+    TRY(manifest_append(m, &edit));
+    TRY(current_write(env, number));
+    *out_manifest = TAKE(m);
+    return NOKV_OK;
+}
+
+enum nokv_status manifest_append(struct manifest *m, const struct edit *edit)
+{
+    m->scratch.size = 0;
+    TRY(edit_encode(edit, &m->scratch));
+    if (m->scratch.size > RLOG_PAYLOAD_MAX)
+        return FAIL(TOO_LARGE, "an edit of %zu bytes does not fit a MANIFEST record", m->scratch.size);
+    struct slice payload = buf_slice(&m->scratch);
+    TRY(rlog_append(m->log, &payload, 1));
+    return rlog_sync(m->log);
+}
+
+void manifest_destroy(struct manifest *m)
+{
+    if (m == NULL)
+        return;
+    rlog_writer_destroy(m->log);
+    buf_deinit(&m->scratch);
+    mem_free(m);
+}
+
+uint64_t manifest_number(const struct manifest *m)
+{
+    return rlog_number(m->log);
+}
+
+uint64_t manifest_bytes(const struct manifest *m)
+{
+    return rlog_end(m->log);
+}

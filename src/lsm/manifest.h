@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * lsm/manifest.h - the MANIFEST: a record log of version edits, and CURRENT, which names the one in force.
+ *
+ * Opening a database for writing always begins a new MANIFEST with one edit that describes everything, so a log that was
+ * read is never appended to. docs/formats/manifest.md is the format of both files.
+ */
+#ifndef LSM_MANIFEST_H
+#define LSM_MANIFEST_H
+
+#include "lsm/version.h"
+
+/* What CURRENT and its MANIFEST say. */
+struct manifest_state {
+    uint64_t manifest_number;
+    uint64_t log_number;
+    uint64_t next_number;
+    uint64_t last_seq;
+    struct version *version; /* one reference is the caller's */
+};
+
+struct manifest;
+
+/* Is there a CURRENT in the directory? */
+bool manifest_exists(struct io *io, const char *dir);
+/*
+ * Read CURRENT and the MANIFEST that it names and open every table. NOT_FOUND without CURRENT; CORRUPT when either is
+ * damaged, the MANIFEST is missing, or a table is missing or has another size; NOT_SUPPORTED.
+ */
+enum nokv_status manifest_recover(struct table_env *env, struct manifest_state *out_state) MUST_CHECK;
+
+/*
+ * Begin MANIFEST `number` with everything that `state` describes, durable, and make CURRENT name it, durably.
+ * After a failure CURRENT is what it was, or names the complete new file.
+ */
+enum nokv_status manifest_create(struct table_env *env, uint64_t number, const struct manifest_state *state,
+                                 struct manifest **out_manifest) MUST_CHECK;
+/* Append an edit and sync. After a failure other than NO_SPACE the manifest must not be used again. */
+enum nokv_status manifest_append(struct manifest *m, const struct edit *edit) MUST_CHECK;
+void manifest_destroy(struct manifest *m); /* NULL is accepted */
+uint64_t manifest_number(const struct manifest *m);
+uint64_t manifest_bytes(const struct manifest *m);
+
+/* The edit that makes an empty tree into `state`. */
+enum nokv_status manifest_snapshot_edit(const struct manifest_state *state, struct edit *out_edit) MUST_CHECK;
+
+#endif

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * lsm/table_writer.h - entries in order in, finished tables out; drops the versions that nobody can see any more.
+ *
+ * Flush and compaction share it. It owns the files that it writes until their descriptions are taken: destroying it
+ * removes the rest.
+ */
+#ifndef LSM_TABLE_WRITER_H
+#define LSM_TABLE_WRITER_H
+
+#include "lsm/version.h"
+
+struct table_writer_options {
+    struct table_env *env;
+    enum io_component component; /* IO_FLUSH or IO_COMPACTION */
+    enum io_model model;
+    struct sst_options sst;
+    uint64_t table_bytes;      /* begin another table at this size, between two user keys; 0: never */
+    const uint64_t *snapshots; /* sequence numbers that are still read at, ascending; borrowed */
+    size_t snapshot_count;
+    /* May a tombstone of this key be dropped, because nothing older lies deeper? Asked with ascending keys. NULL: no. */
+    bool (*is_bottom)(void *arg, struct slice user_key);
+    void *is_bottom_arg;
+    /* A file number that was never used; thread-safe. */
+    uint64_t (*allocate_number)(void *arg);
+    void *allocate_arg;
+};
+
+struct table_writer;
+
+enum nokv_status table_writer_create(const struct table_writer_options *options,
+                                     struct table_writer **out_writer) MUST_CHECK;
+/* REQUIRES: above the one before. Copies what it keeps. */
+enum nokv_status table_writer_add(struct table_writer *w, struct ikey key, struct slice value) MUST_CHECK;
+/* Finish the last table: all files are durable, their directory entries are not yet. */
+enum nokv_status table_writer_finish(struct table_writer *w) MUST_CHECK;
+/* The finished tables; owned by the writer. */
+size_t table_writer_count(const struct table_writer *w);
+const struct table_desc *table_writer_table(const struct table_writer *w, size_t index);
+uint64_t table_writer_bytes(const struct table_writer *w);
+/* The files are somebody else's now (the MANIFEST names them). */
+void table_writer_release(struct table_writer *w);
+void table_writer_destroy(struct table_writer *w); /* NULL is accepted */
+
+#endif

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * lsm/version.h - a version: which tables make up the tree at one moment. Immutable once built, counted references.
+ *
+ * Level 0 holds flushed memtables, newest first, with overlapping keys. Levels 1 to LEVELS_MAX - 1 hold tables that are
+ * disjoint by user key and sorted. A newer version of a key is never in a deeper place than an older one.
+ *
+ * A table is shared by the versions that contain it. When the last of them goes and the MANIFEST no longer names the
+ * table, its number is handed to table_env.obsolete, whose owner unlinks the file.
+ */
+#ifndef LSM_VERSION_H
+#define LSM_VERSION_H
+
+#include <stdatomic.h>
+
+#include "lsm/edit.h"
+#include "sst/sst.h"
+
+/* What tables need of their database; outlives them. */
+struct table_env {
+    struct io *io;
+    const char *dir;
+    /* Called on whichever thread drops the last reference; must not block and must not take the database's lock. */
+    void (*obsolete)(struct table_env *env, uint64_t number);
+};
+
+struct table {
+    /* set when opened, then constant */
+    struct table_env *env;
+    struct table_desc desc;
+    struct sst_reader *reader;
+    uint64_t smallest_prefix, largest_prefix; /* key_prefix(.., 0) */
+    /* atomic */
+    _Atomic uint32_t refs;    /* relaxed up, acq_rel down */
+    _Atomic bool removed;     /* the MANIFEST no longer names it; set once, before the last unref */
+    /* protected by the database's mutex */
+    bool compacting;
+};
+
+struct level {
+    struct table **tables;
+    size_t count;
+    uint64_t bytes;
+    /* levels above 0: for each table the key_prefix of its largest key behind the bytes common to all of the level */
+    uint64_t *largest_prefixes;
+    size_t common_size;
+};
+
+struct version {
+    struct level levels[LEVELS_MAX];
+    _Atomic uint32_t refs;
+};
+
+/* Opens the file. One reference is the caller's. */
+enum nokv_status table_open(struct table_env *env, const struct table_desc *desc, struct table **out_table) MUST_CHECK;
+void table_ref(struct table *t);
+void table_unref(struct table *t); /* NULL is accepted */
+
+enum nokv_status version_create_empty(struct version **out_version) MUST_CHECK;
+/*
+ * `base` with `edit` applied. Tables that it adds are taken from `opened` (matched by number; borrowed) or opened.
+ * CORRUPT (naming `where`) when the edit removes what is not there, adds what is, or makes a level overlap.
+ */
+enum nokv_status version_apply(const struct version *base, const struct edit *edit, struct table_env *env,
+                               struct table **opened, size_t opened_count, const char *where,
+                               struct version **out_version) MUST_CHECK;
+void version_ref(struct version *v);
+void version_unref(struct version *v); /* NULL is accepted */
+
+/*
+ * The newest version of `user_key` visible at `seq`, wherever it is. *out_table is the table that holds it (borrowed
+ * from the version), NULL when nothing was found. No lock, no allocation, no system call on hot pages.
+ */
+enum nokv_status version_get(const struct version *v, struct slice user_key, uint64_t seq, struct lookup *out_lookup,
+                             struct table **out_table) MUST_CHECK;
+
+/*
+ * Append one iterator per level-0 table and one per further level that has tables to `out_iters`, which has room for
+ * version_iter_count(v). They borrow the version. On failure none is left.
+ */
+size_t version_iter_count(const struct version *v);
+enum nokv_status version_iters_create(const struct version *v, struct iter **out_iters, size_t *out_count) MUST_CHECK;
+
+/* The index of the first table of a level above 0 whose largest user key is >= user_key; count when there is none. */
+size_t level_find(const struct level *level, struct slice user_key);
+/*
+ * The tables of a level that overlap [smallest, largest] (user keys; data NULL: no bound), in order, as [*out_begin,
+ * *out_end). For levels above 0 only.
+ */
+void level_overlap(const struct level *level, struct slice smallest, struct slice largest, size_t *out_begin,
+                   size_t *out_end);
+bool table_overlaps(const struct table *t, struct slice smallest, struct slice largest);
+
+/* How a compaction or an iterator opens the iterator of one table. */
+typedef enum nokv_status (*table_iter_fn)(void *arg, struct table *t, struct iter **out_iter);
+/*
+ * The concatenation of sorted, disjoint tables: opens one at a time, on demand. `tables` is borrowed. Movement allocates
+ * only when it crosses to another table.
+ */
+enum nokv_status concat_iter_create(struct table *const *tables, size_t count, table_iter_fn open, void *arg,
+                                    struct iter **out_iter) MUST_CHECK;
+
+#endif
