@@ -20,11 +20,12 @@ uint8_t *buf_reserve(struct buf *b, size_t extra)
 
 enum nokv_status buf_append(struct buf *b, const void *data, size_t size)
 {
+    if (size == 0)
+        return NOKV_OK; /* an empty buffer has no memory to reserve from, which is no failure */
     uint8_t *p = buf_reserve(b, size);
     if (p == NULL)
         return FAIL(NO_MEMORY, "could not grow a buffer of %zu bytes by %zu", b->size, size);
-    if (size)
-        memcpy(p, data, size);
+    memcpy(p, data, size);
     b->size += size;
     return NOKV_OK;
 }

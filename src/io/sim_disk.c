@@ -6,8 +6,8 @@
  * decides the content of every file that still has one. Nodes that no durable name leads to are gone with their last
  * reference.
  *
- * To do something with every node, they are collected into an array once (each is marked, so it is in there once):
- * names now, durable names and pending operations may lead to different sets. All of it is linear in names and bytes.
+ * To do something with every node, they are strung together once (each is marked, so it is in the list once): names
+ * now, durable names and pending operations may lead to different ones. All of it is linear in names and bytes.
  *
  * Failure: this is a tool of tests, and the functions without a status assert that there is memory.
  */
@@ -30,61 +30,53 @@ uint64_t sim_draw(uint64_t *state)
 /* ---- all nodes ------------------------------------------------------------------------------------------------ */
 
 struct nodes {
-    struct sim_node **items;
-    size_t count;
-    size_t capacity;
+    struct sim_node *first;
+    struct sim_node *last;
 };
 
-static int nodes_add(struct nodes *all, struct sim_node *node)
+static void nodes_add(struct nodes *all, struct sim_node *node)
 {
     if (node == NULL || node->is_marked)
-        return 0;
-    if (mem_grow(&all->items, &all->capacity, all->count + 1, sizeof(struct sim_node *)) != NOKV_OK)
-        return -ENOMEM;
+        return;
     node->is_marked = true;
-    all->items[all->count++] = sim_node_ref(node);
-    return 0;
+    sim_node_ref(node);
+    if (all->last)
+        all->last->next = node;
+    else
+        all->first = node;
+    all->last = node;
 }
 
-static int nodes_add_entries(struct nodes *all, const struct sim_entries *entries)
+static void nodes_add_entries(struct nodes *all, const struct sim_entries *entries)
 {
-    for (size_t i = 0; i < entries->count; i++) {
-        if (nodes_add(all, entries->items[i].node) < 0)
-            return -ENOMEM;
+    for (size_t i = 0; i < entries->count; i++)
+        nodes_add(all, entries->items[i].node);
+}
+
+/* Every node that the disk knows, each with a reference, the root first; the list runs through the nodes. */
+static struct nodes nodes_collect(const struct sim *s)
+{
+    struct nodes all = {0};
+    nodes_add(&all, s->root);
+    for (struct sim_node *n = all.first; n != NULL; n = n->next) {
+        nodes_add_entries(&all, &n->now);
+        nodes_add_entries(&all, &n->durable);
+        for (size_t i = 0; i < n->pending_count; i++) {
+            nodes_add(&all, n->pending[i].node);
+            nodes_add(&all, n->pending[i].partner);
+        }
     }
-    return 0;
+    return all;
 }
 
-static int nodes_add_children(struct nodes *all, const struct sim_node *dir)
+static void nodes_release(struct nodes *all)
 {
-    if (nodes_add_entries(all, &dir->now) < 0 || nodes_add_entries(all, &dir->durable) < 0)
-        return -ENOMEM;
-    for (size_t i = 0; i < dir->pending_count; i++) {
-        if (nodes_add(all, dir->pending[i].node) < 0 || nodes_add(all, dir->pending[i].partner) < 0)
-            return -ENOMEM;
+    for (struct sim_node *n = all->first, *next; n != NULL; n = next) {
+        next = n->next;
+        n->next = NULL;
+        n->is_marked = false;
+        sim_node_unref(n);
     }
-    return 0;
-}
-
-static void nodes_deinit(struct nodes *all)
-{
-    for (size_t i = 0; i < all->count; i++) {
-        all->items[i]->is_marked = false;
-        sim_node_unref(all->items[i]);
-    }
-    mem_free(all->items);
-    *all = (struct nodes){0};
-}
-
-/* Every node that the disk knows, each with a reference, the root first. */
-static int nodes_collect(const struct sim *s, struct nodes *all)
-{
-    int rc = nodes_add(all, s->root);
-    for (size_t i = 0; rc == 0 && i < all->count; i++)
-        rc = nodes_add_children(all, all->items[i]);
-    if (rc < 0)
-        nodes_deinit(all);
-    return rc;
 }
 
 /* ---- space ---------------------------------------------------------------------------------------------------- */
@@ -122,8 +114,7 @@ void sim_node_released(struct sim *s, struct sim_node *n)
 static void recharge(struct sim *s, const struct nodes *all)
 {
     s->used = 0;
-    for (size_t i = 0; i < all->count; i++) {
-        struct sim_node *n = all->items[i];
+    for (struct sim_node *n = all->first; n != NULL; n = n->next) {
         n->charged = n->links > 0 ? align_up(n->size, SIM_SECTOR) : 0;
         s->used += n->charged;
     }
@@ -166,12 +157,11 @@ void sim_destroy(struct sim *s)
     if (s == NULL)
         return;
     ASSERT(s->ios == 0 && s->locks == NULL);
-    struct nodes all = {0};
-    ASSERT(nodes_collect(s, &all) == 0);
-    for (size_t i = 0; i < all.count; i++)
-        sim_dir_clear(all.items[i]); /* directories may hold each other through pending renames */
+    struct nodes all = nodes_collect(s);
+    for (struct sim_node *n = all.first; n != NULL; n = n->next)
+        sim_dir_clear(n); /* directories may hold each other through pending renames */
     sim_node_unref(s->root);
-    nodes_deinit(&all);
+    nodes_release(&all);
     mutex_deinit(&s->mu);
     mem_free(s);
 }
@@ -217,20 +207,19 @@ void sim_process_kill(struct sim *s)
 
 void sim_power_cut(struct sim *s)
 {
-    struct nodes all = {0};
     mutex_lock(&s->mu);
     power_on(s);
-    ASSERT(nodes_collect(s, &all) == 0);
-    sim_names_power_cut(all.items, all.count, &s->random);
-    for (size_t i = 0; i < all.count; i++)
-        all.items[i]->links = 0;
+    struct nodes all = nodes_collect(s);
+    sim_names_power_cut(all.first, &s->random);
+    for (struct sim_node *n = all.first; n != NULL; n = n->next)
+        n->links = 0;
     s->root->links = 1;
-    for (size_t i = 0; i < all.count; i++) {
-        ASSERT(sim_dir_revert(all.items[i]) == 0);
-        ASSERT(sim_node_power_cut(all.items[i], &s->random) == 0);
+    for (struct sim_node *n = all.first; n != NULL; n = n->next) {
+        ASSERT(sim_dir_revert(n) == 0);
+        ASSERT(sim_node_power_cut(n, &s->random) == 0);
     }
     recharge(s, &all);
-    nodes_deinit(&all);
+    nodes_release(&all);
     mutex_unlock(&s->mu);
 }
 
@@ -361,12 +350,12 @@ void sim_each_file(struct sim *s, bool (*fn)(void *arg, const char *path, uint64
 
 static int twins_create(const struct nodes *all, struct sim_node *root)
 {
-    for (size_t i = 0; i < all->count; i++) {
-        struct sim_node *twin = i == 0 ? sim_node_ref(root) : sim_node_create(all->items[i]->is_dir);
+    for (struct sim_node *n = all->first; n != NULL; n = n->next) {
+        struct sim_node *twin = n == all->first ? sim_node_ref(root) : sim_node_create(n->is_dir);
         if (twin == NULL)
             return -ENOMEM;
-        all->items[i]->twin = twin;
-        if (sim_node_copy(all->items[i], twin) < 0)
+        n->twin = twin;
+        if (sim_node_copy(n, twin) < 0)
             return -ENOMEM;
     }
     return 0;
@@ -374,8 +363,8 @@ static int twins_create(const struct nodes *all, struct sim_node *root)
 
 static int twins_connect(const struct nodes *all)
 {
-    for (size_t i = 0; i < all->count; i++) {
-        if (sim_dir_copy(all->items[i], all->items[i]->twin) < 0)
+    for (struct sim_node *n = all->first; n != NULL; n = n->next) {
+        if (sim_dir_copy(n, n->twin) < 0)
             return -ENOMEM;
     }
     return 0;
@@ -383,20 +372,18 @@ static int twins_connect(const struct nodes *all)
 
 static void twins_release(const struct nodes *all)
 {
-    for (size_t i = 0; i < all->count; i++)
-        sim_node_unref(TAKE(all->items[i]->twin)); /* held by its names now, or not needed */
+    for (struct sim_node *n = all->first; n != NULL; n = n->next)
+        sim_node_unref(TAKE(n->twin)); /* held by its names now, or not needed */
 }
 
 static int clone_nodes(const struct sim *s, struct sim *copy)
 {
-    struct nodes all = {0};
-    int rc = nodes_collect(s, &all);
-    if (rc == 0)
-        rc = twins_create(&all, copy->root);
+    struct nodes all = nodes_collect(s);
+    int rc = twins_create(&all, copy->root);
     if (rc == 0)
         rc = twins_connect(&all);
     twins_release(&all);
-    nodes_deinit(&all);
+    nodes_release(&all);
     return rc;
 }
 

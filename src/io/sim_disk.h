@@ -60,7 +60,8 @@ struct sim_node {
     unsigned maps;  /* mappings and shared buffers: nobody may write through a handle meanwhile */
     bool is_dir;
     struct sim_node *twin; /* its copy, while a clone is made */
-    bool is_marked;        /* while all nodes are collected */
+    struct sim_node *next; /* while all nodes are strung together */
+    bool is_marked;        /* ... it is in the list */
 
     /* a file */
     struct sim_bytes *bytes; /* NULL: never written */
@@ -150,8 +151,8 @@ int sim_name_create(struct sim *s, const char *path, bool is_dir, struct sim_nod
 int sim_name_rename(struct sim *s, const char *from, const char *to);
 int sim_name_remove(struct sim *s, const char *path, bool is_dir);
 void sim_dir_sync(struct sim_node *dir);
-/* A prefix of each directory's pending operations happens. REQUIRES: `dirs` are all nodes of the disk. */
-void sim_names_power_cut(struct sim_node **nodes, size_t count, uint64_t *random);
+/* A prefix of each directory's pending operations happens. `first` begins the list of all nodes. */
+void sim_names_power_cut(struct sim_node *first, uint64_t *random);
 /* What is durable is what is. */
 int sim_dir_revert(struct sim_node *dir);
 int sim_dir_copy(const struct sim_node *from, struct sim_node *to); /* every node that it names has its twin */

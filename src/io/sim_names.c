@@ -214,11 +214,11 @@ static uint64_t cut_seq(const struct sim_node *dir, uint64_t *random)
     return dir->pending[index].seq;
 }
 
-void sim_names_power_cut(struct sim_node **nodes, size_t count, uint64_t *random)
+void sim_names_power_cut(struct sim_node *first, uint64_t *random)
 {
-    for (size_t i = 0; i < count; i++) {
-        if (nodes[i]->pending_count > 0)
-            pending_commit(nodes[i], cut_seq(nodes[i], random));
+    for (struct sim_node *n = first; n != NULL; n = n->next) {
+        if (n->pending_count > 0)
+            pending_commit(n, cut_seq(n, random));
     }
 }
 

@@ -143,7 +143,8 @@ int sim_node_copy(const struct sim_node *from, struct sim_node *to)
 {
     ASSERT(from->shared_base == NULL);
     if (mem_grow(&to->undo, &to->undo_capacity, from->undo_count, sizeof *to->undo) != NOKV_OK ||
-        buf_append(&to->undo_bytes, from->undo_bytes.data, from->undo_bytes.size) != NOKV_OK)
+        (from->undo_bytes.size > 0 &&
+         buf_append(&to->undo_bytes, from->undo_bytes.data, from->undo_bytes.size) != NOKV_OK))
         return -ENOMEM;
     if (from->undo_count > 0)
         memcpy(to->undo, from->undo, from->undo_count * sizeof *to->undo);
