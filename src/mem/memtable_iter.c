@@ -23,7 +23,7 @@
 
 enum { RING = 64 };
 
-enum direction { FORWARD, BACKWARD };
+enum direction { FORWARD = 1, BACKWARD = -1 }; /* also the step between positions */
 
 struct frame {
     uintptr_t ref;
@@ -59,6 +59,7 @@ static void descend(struct memtable_iter *it, uintptr_t ref, enum direction dir)
         int pos = dir == FORWARD ? node_next(ref, POS_BEFORE) : node_prev(ref, POS_AFTER);
         ASSERT(pos != POS_NONE);
         push(it, ref, pos);
+        node_prefetch_from(ref, pos, dir);
         ref = node_at(ref, pos);
     }
     it->leaf = ref_leaf(ref);
@@ -72,6 +73,7 @@ static bool advance(struct memtable_iter *it, enum direction dir)
         int pos = sibling(*f, dir);
         if (pos == POS_NONE)
             continue;
+        node_prefetch_moved(f->ref, f->pos, pos, dir);
         f->pos = pos;
         descend(it, node_at(f->ref, pos), dir);
         return true;

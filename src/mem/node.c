@@ -17,14 +17,11 @@
  */
 #include "mem/node.h"
 
+enum { PREFETCH_WINDOW = 8 }; /* positions ahead, in nodes too large to fetch all children */
+
 static unsigned count_of(const struct node *n)
 {
     return atomic_load_explicit(&n->count, memory_order_acquire); /* acquire: [I2] */
-}
-
-static unsigned key_at(const _Atomic uint64_t *keys, unsigned i)
-{
-    return atomic_load_explicit(&keys[i / 8], memory_order_relaxed) >> (i % 8 * 8) & 0xff;
 }
 
 static void key_put(_Atomic uint64_t *keys, unsigned i, unsigned byte, memory_order order)
@@ -36,7 +33,57 @@ static void key_put(_Atomic uint64_t *keys, unsigned i, unsigned byte, memory_or
 
 /* ---- positions ------------------------------------------------------------------------------------------------- */
 
-static int list_next(const _Atomic uint64_t *keys, unsigned count, int pos)
+#if defined(__SSE2__)
+/* 16 key bytes, and in *out_valid 0xff for those that are above `low`, below `high` and among the first `count`. */
+static __m128i keys_between(const _Atomic uint64_t *keys, int count, int low, int high, __m128i *out_valid)
+{
+    uint64_t first = atomic_load_explicit(&keys[0], memory_order_relaxed);
+    uint64_t second = atomic_load_explicit(&keys[1], memory_order_relaxed);
+    __m128i bytes = _mm_set_epi64x((long long)second, (long long)first);
+    __m128i indexes = _mm_set_epi8(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    __m128i valid = _mm_cmplt_epi8(indexes, _mm_set1_epi8((char)count));
+    if (low >= 255 || high <= 0)
+        valid = _mm_setzero_si128();
+    if (low >= 0) /* bytes have no unsigned comparison: max(b, n) == b says b >= n */
+        valid = _mm_and_si128(valid, _mm_cmpeq_epi8(_mm_max_epu8(bytes, _mm_set1_epi8((char)(low + 1))), bytes));
+    if (high <= 255)
+        valid = _mm_and_si128(valid, _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8((char)(high - 1))), bytes));
+    *out_valid = valid;
+    return bytes;
+}
+
+static int list16_next(const _Atomic uint64_t *keys, unsigned count, int pos)
+{
+    __m128i valid, m = keys_between(keys, (int)count, pos, POS_AFTER, &valid);
+    if (_mm_movemask_epi8(valid) == 0)
+        return POS_NONE;
+    m = _mm_or_si128(m, _mm_xor_si128(valid, _mm_set1_epi8(-1)));
+    m = _mm_min_epu8(m, _mm_srli_si128(m, 8));
+    m = _mm_min_epu8(m, _mm_srli_si128(m, 4));
+    m = _mm_min_epu8(m, _mm_srli_si128(m, 2));
+    m = _mm_min_epu8(m, _mm_srli_si128(m, 1));
+    return _mm_cvtsi128_si32(m) & 0xff;
+}
+
+static int list16_prev(const _Atomic uint64_t *keys, unsigned count, int pos)
+{
+    __m128i valid, m = keys_between(keys, (int)count, POS_TERMINAL, pos, &valid);
+    if (_mm_movemask_epi8(valid) == 0)
+        return POS_NONE;
+    m = _mm_and_si128(m, valid);
+    m = _mm_max_epu8(m, _mm_srli_si128(m, 8));
+    m = _mm_max_epu8(m, _mm_srli_si128(m, 4));
+    m = _mm_max_epu8(m, _mm_srli_si128(m, 2));
+    m = _mm_max_epu8(m, _mm_srli_si128(m, 1));
+    return _mm_cvtsi128_si32(m) & 0xff;
+}
+#else
+static unsigned key_at(const _Atomic uint64_t *keys, unsigned i)
+{
+    return atomic_load_explicit(&keys[i / 8], memory_order_relaxed) >> (i % 8 * 8) & 0xff;
+}
+
+static int list16_next(const _Atomic uint64_t *keys, unsigned count, int pos)
 {
     int best = POS_NONE;
     for (unsigned i = 0; i < count; i++) {
@@ -47,15 +94,32 @@ static int list_next(const _Atomic uint64_t *keys, unsigned count, int pos)
     return best;
 }
 
-static int list_prev(const _Atomic uint64_t *keys, unsigned count, int pos)
+static int list16_prev(const _Atomic uint64_t *keys, unsigned count, int pos)
 {
-    int best = -1;
+    int best = POS_NONE;
     for (unsigned i = 0; i < count; i++) {
         int byte = (int)key_at(keys, i);
-        if (byte < pos && byte > best)
+        if (byte < pos && (best == POS_NONE || byte > best))
             best = byte;
     }
-    return best < 0 ? POS_NONE : best;
+    return best;
+}
+#endif
+
+static int list32_next(const _Atomic uint64_t *keys, unsigned count, int pos)
+{
+    int low = list16_next(keys, count < 16 ? count : 16, pos);
+    int high = count > 16 ? list16_next(keys + 2, count - 16, pos) : POS_NONE;
+    return low < high ? low : high; /* POS_NONE is above all */
+}
+
+static int list32_prev(const _Atomic uint64_t *keys, unsigned count, int pos)
+{
+    int low = list16_prev(keys, count < 16 ? count : 16, pos);
+    int high = count > 16 ? list16_prev(keys + 2, count - 16, pos) : POS_NONE;
+    if (low == POS_NONE || high == POS_NONE)
+        return low < high ? low : high;
+    return low > high ? low : high;
 }
 
 static int indexed_next(const struct node_indexed *n, int pos)
@@ -105,9 +169,9 @@ int node_next(uintptr_t ref, int pos)
         pos = POS_TERMINAL;
     switch (ref_kind(ref)) {
     case REF_LIST16:
-        return list_next(((const struct node_list16 *)n)->keys, count_of(n), pos);
+        return list16_next(((const struct node_list16 *)n)->keys, count_of(n), pos);
     case REF_LIST32:
-        return list_next(((const struct node_list32 *)n)->keys, count_of(n), pos);
+        return list32_next(((const struct node_list32 *)n)->keys, count_of(n), pos);
     case REF_INDEXED:
         return indexed_next((const struct node_indexed *)n, pos);
     default:
@@ -120,9 +184,9 @@ static int child_prev(uintptr_t ref, int pos)
     const struct node *n = ref_node(ref);
     switch (ref_kind(ref)) {
     case REF_LIST16:
-        return list_prev(((const struct node_list16 *)n)->keys, count_of(n), pos);
+        return list16_prev(((const struct node_list16 *)n)->keys, count_of(n), pos);
     case REF_LIST32:
-        return list_prev(((const struct node_list32 *)n)->keys, count_of(n), pos);
+        return list32_prev(((const struct node_list32 *)n)->keys, count_of(n), pos);
     case REF_INDEXED:
         return indexed_prev((const struct node_indexed *)n, pos);
     default:
@@ -136,6 +200,52 @@ int node_prev(uintptr_t ref, int pos)
         return POS_NONE;
     int found = child_prev(ref, pos);
     return found == POS_NONE && node_terminal(ref_node(ref)) ? POS_TERMINAL : found;
+}
+
+/* ---- prefetching ------------------------------------------------------------------------------------------------- */
+
+static void ref_prefetch(uintptr_t ref)
+{
+    __builtin_prefetch(ref_node(ref));
+    __builtin_prefetch((const char *)ref_node(ref) + CACHE_LINE);
+}
+
+static void list_prefetch(const _Atomic uintptr_t *child, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        ref_prefetch(ref_load(&child[i]));
+}
+
+static void window_prefetch(uintptr_t ref, int from, int to, int step)
+{
+    for (int pos = from; pos != to; pos += step) {
+        uintptr_t child = pos >= 0 && pos < 256 ? node_child(ref, (unsigned)pos) : 0;
+        if (child)
+            ref_prefetch(child);
+    }
+}
+
+void node_prefetch_from(uintptr_t ref, int pos, int step)
+{
+    const struct node *n = ref_node(ref);
+    switch (ref_kind(ref)) {
+    case REF_LIST16:
+        list_prefetch(((const struct node_list16 *)n)->child, count_of(n));
+        break;
+    case REF_LIST32:
+        list_prefetch(((const struct node_list32 *)n)->child, count_of(n));
+        break;
+    default:
+        window_prefetch(ref, pos + step, pos + (PREFETCH_WINDOW + 1) * step, step);
+        break;
+    }
+}
+
+void node_prefetch_moved(uintptr_t ref, int before, int pos, int step)
+{
+    int ahead = PREFETCH_WINDOW * step;
+    if (ref_kind(ref) != REF_LIST16 && ref_kind(ref) != REF_LIST32) /* of a list, all are fetched at once */
+        window_prefetch(ref, before + ahead + step, pos + ahead + step, step);
 }
 
 /* ---- adding and growing (writer only) ---------------------------------------------------------------------------- */

@@ -170,6 +170,10 @@ static inline uintptr_t node_child(uintptr_t ref, unsigned byte)
 int node_next(uintptr_t ref, int pos);
 int node_prev(uintptr_t ref, int pos);
 
+/* An iterator came to `pos` / moved from `before` to `pos` and goes on by `step` (1 or -1): fetch what it will need. */
+void node_prefetch_from(uintptr_t ref, int pos, int step);
+void node_prefetch_moved(uintptr_t ref, int before, int pos, int step);
+
 /* What stands at an occupied position. */
 static inline uintptr_t node_at(uintptr_t ref, int pos)
 {
