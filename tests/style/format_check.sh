@@ -5,15 +5,15 @@ set -euo pipefail
 cd "$1"
 command -v clang-format-14 >/dev/null || { echo "clang-format-14 is missing (./dev deps test)"; exit 1; }
 mapfile -t files < <({ git -c safe.directory="$PWD" ls-files --cached --others --exclude-standard -- '*.c' '*.h' 2>/dev/null ||
-    find . -path './build*' -prune -o -type f -name '*.[ch]' -print; } | sort -u)
-failed=0 count=0
-for file in "${files[@]}"; do
-    [[ -f $file ]] || continue # deleted, and not yet committed so
-    count=$((count + 1))
-    clang-format-14 "$file" | cmp -s - "$file" || { echo "$file: ./dev fmt $file would change it"; failed=$((failed + 1)); }
-done
+    find . -path './build*' -prune -o -type f -name '*.[ch]' -print; } | sort -u |
+    while read -r file; do [[ ! -f $file ]] || echo "$file"; done) # one that is deleted is not there to check
+
+report=$(clang-format-14 --dry-run --Werror "${files[@]}" 2>&1 || true)
+mapfile -t differ < <(sed -n 's/^\([^: ]*\.[ch]\):[0-9]*:[0-9]*: error: .*/\1/p' <<<"$report" | sort -u)
+[[ ${#differ[@]} -eq 0 ]] || printf '%s: ./dev fmt would change it\n' "${differ[@]}"
+failed=${#differ[@]}
 for script in dev .ci/run $(find tests tools bench -name '*.sh' 2>/dev/null); do
     bash -n "$script" || failed=$((failed + 1))
 done
-echo "format: $count files, $failed differ"
-[[ $failed -eq 0 && $count -gt 0 ]]
+echo "format: ${#files[@]} files, $failed differ"
+[[ $failed -eq 0 && ${#files[@]} -gt 0 ]]

@@ -26,7 +26,7 @@ KERNEL = re.compile(
     r"syncfs|sync_file_range|fallocate|posix_fallocate|posix_fadvise|readahead|ftruncate|truncate|copy_file_range|mmap|"
     r"munmap|mremap|madvise|posix_madvise|msync|mincore|mlock|rename|renameat2?|link|unlink|unlinkat|mkdir|mkdirat|rmdir|"
     r"opendir|readdir|closedir|stat|fstat|lstat|fstatat|statx|statvfs|access|fcntl|flock|ioctl|fopen|fdopen|fread|fwrite|"
-    r"fclose|fflush|remove|mkstemp|syscall|io_uring_\w+|nanosleep|clock_nanosleep|usleep|sleep|clock_gettime|gettimeofday|"
+    r"fclose|fflush|remove|mkstemp|syscall|io_uring_(?!state\b)\w+|nanosleep|clock_nanosleep|usleep|sleep|clock_gettime|gettimeofday|"
     r"time)\s*\(")
 KERNEL_ALLOWED = {("src/base/thread.c", "clock_gettime"), ("src/base/arena.c", "madvise")}  # the clock; a hint on memory
 HEAP = re.compile(
