@@ -20,7 +20,7 @@ enum {
     HEADER_CHECKSUM = 60, /* u32, over all before it; what is not named is zero */
 };
 
-static const char magic[8] = {'N', 'O', 'K', 'V', 'R', 'L', 'O', 'G'};
+static const char magic[8] = {'N', 'o', 'K', 'V', 'l', 'o', 'g', '\n'};
 
 void format_file_header(uint8_t header[RLOG_FILE_HEADER], enum rlog_kind kind, uint64_t number)
 {
