@@ -139,7 +139,7 @@ static enum nokv_status log_replay(struct recovery *r, struct rlog_reader *reade
     }
 }
 
-/* The last log: cut and sealed when `repair`. *out_sealed: it was complete, so the next one may have been in use. */
+/* One log; the last one is cut and sealed when `repair`. *out_sealed: it was complete, so the next may have been in use. */
 static enum nokv_status log_recover(struct nokv_db *db, struct recovery *r, uint64_t number, bool last,
                                     struct slice ring, bool repair, bool *out_sealed)
 {
@@ -152,7 +152,7 @@ static enum nokv_status log_recover(struct nokv_db *db, struct recovery *r, uint
     rlog_reader_end(reader, &report);
     r->cut_bytes += report.cut_bytes;
     *out_sealed = report.sealed;
-    if (last && repair && !report.sealed)
+    if (last && repair) /* also when it is sealed: the seal may stand in the buffer only */
         TRY(rlog_repair_tail(reader));
     return NOKV_OK;
 }

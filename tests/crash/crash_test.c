@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * A crash at every single I/O step, on the simulated disk.
+ *
+ * One seed is one history: chapters of some forty writes with flushes, compactions, syncs and snapshots under tiny
+ * thresholds, each chapter from an open to a close. A chapter is run once to the end to count its steps; then, from a
+ * copy of the disk as it was before, once for each step k with the power going off at k (and, at every fourth, with the
+ * process dying instead while the system lives on). The database must then open, hold a prefix of the history with
+ * every synced write (every acknowledged one after a kill), hold no half batch, leave no orphan, and go on working.
+ * Every eighth recovery is itself cut at a random step.
+ *
+ * Background work runs inline, so that the order of I/O follows from the seed. Arguments: `all` (at least 50 seeds and
+ * 2,000 steps each), `quick`. NOKV_TEST_SEED=n runs that seed alone; NOKV_TEST_SCALE is the percentage of seeds.
+ */
+#include "history.h"
+#include "io/sim.h"
+
+enum { CHAPTERS = 12, CHAPTER_WRITES = 40 };
+
+static const char dir[] = "db";
+
+static void options_draw(nokv_options *o, uint64_t seed)
+{
+    uint64_t r = seed;
+    nokv_options_init(o);
+    o->inline_background_work = true;
+    o->memtable_bytes = 64 << 10;
+    o->wal_buffer_bytes = 64 << 10;
+    o->table_bytes = 64 << 10;
+    o->level_base_bytes = 64 << 10;
+    o->level_ratio = 2 + (uint32_t)(test_random(&r) % 3);
+    o->l0_compact_files = 2 + (uint32_t)(test_random(&r) % 2);
+    o->filter_bits_per_key = test_random(&r) % 4 == 0 ? UINT32_MAX : 10;
+    o->background_io = test_random(&r) % 4 == 0 ? NOKV_IO_URING : NOKV_IO_STD;
+}
+
+/* ---- a chapter -------------------------------------------------------------------------------------------------- */
+
+static enum nokv_status chapter_step(struct history *h, nokv_db *db, uint64_t *random)
+{
+    uint64_t r = test_random(random);
+    enum nokv_status status = history_write_next(h, db, random, r % 8 == 0);
+    if (status != NOKV_OK)
+        return status;
+    if (r % 64 == 1)
+        status = nokv_flush(db);
+    else if (r % 128 == 2)
+        status = nokv_compact_range(db, NULL, 0, NULL, 0);
+    else if (r % 32 == 3)
+        status = nokv_sync_wal(db);
+    else
+        return NOKV_OK;
+    if (status == NOKV_OK)
+        history_mark_synced(h);
+    return status;
+}
+
+/* From open to close. Returns the first failure, which is the crash. */
+static enum nokv_status chapter_run(struct sim *sim, const nokv_options *options, struct history *h, uint64_t seed)
+{
+    struct io *io = NULL;
+    nokv_db *db = NULL;
+    const nokv_snapshot *snapshot = NULL;
+    OK(sim_io_create(sim, &io));
+    enum nokv_status status = db_open(io, dir, options, &db);
+    if (status != NOKV_OK) {
+        io_destroy(io);
+        return status;
+    }
+    for (int i = 0; i < CHAPTER_WRITES && status == NOKV_OK; i++) {
+        if (i == CHAPTER_WRITES / 4)
+            OK(nokv_snapshot_create(db, &snapshot));
+        status = chapter_step(h, db, &seed);
+    }
+    nokv_snapshot_release(db, snapshot);
+    enum nokv_status closed = nokv_close(db);
+    if (status == NOKV_OK)
+        status = closed;
+    if (status == NOKV_OK)
+        history_mark_synced(h);
+    io_destroy(io);
+    return status;
+}
+
+/* ---- after the crash -------------------------------------------------------------------------------------------- */
+
+struct file_count {
+    uint64_t tables, temps, manifests;
+};
+
+static bool file_count_one(void *arg, const char *path, uint64_t size)
+{
+    struct file_count *c = arg;
+    const char *slash = strrchr(path, '/');
+    (void)size;
+    const char *name = slash ? slash + 1 : path;
+    c->tables += strstr(name, ".sst") != NULL && strstr(name, ".tmp") == NULL;
+    c->temps += strstr(name, ".tmp") != NULL;
+    c->manifests += strncmp(name, "MANIFEST-", 9) == 0;
+    return true;
+}
+
+static void orphans_check(struct sim *sim, nokv_db *db, const char *what)
+{
+    struct file_count c = {0};
+    nokv_stats stats = {.struct_size = sizeof stats};
+    OK(nokv_stats_get(db, false, &stats));
+    sim_each_file(sim, file_count_one, &c);
+    if (c.temps != 0 || c.manifests != 1 || c.tables != stats.components[NOKV_COMPONENT_SST].files)
+        fail_msg("%s: %llu temporary files, %llu MANIFESTs, %llu tables of which %llu are in use", what,
+                 (unsigned long long)c.temps, (unsigned long long)c.manifests, (unsigned long long)c.tables,
+                 (unsigned long long)stats.components[NOKV_COMPONENT_SST].files);
+}
+
+/* An open that is cut short, at a random step. */
+static void recovery_crash(struct sim *sim, const nokv_options *options, bool power, uint64_t *random)
+{
+    struct io *io = NULL;
+    nokv_db *db = NULL;
+    sim_crash_after(sim, test_random(random) % 40);
+    OK(sim_io_create(sim, &io));
+    if (db_open(io, dir, options, &db) == NOKV_OK)
+        (void)!nokv_close(db);
+    io_destroy(io);
+    if (power)
+        sim_power_cut(sim);
+    else
+        sim_process_kill(sim);
+}
+
+static void survivors_check(struct sim *sim, const nokv_options *options, struct history *h, bool power, uint64_t k,
+                            uint64_t seed)
+{
+    char what[96];
+    snprintf(what, sizeof what, "seed %llu, step %llu, %s", (unsigned long long)seed, (unsigned long long)k,
+             power ? "power cut" : "kill");
+    uint64_t random = seed ^ (k << 20) ^ power;
+    if (test_random(&random) % 8 == 0)
+        recovery_crash(sim, options, power, &random);
+    struct io *io = NULL;
+    nokv_db *db = NULL;
+    OK(sim_io_create(sim, &io));
+    enum nokv_status status = db_open(io, dir, options, &db);
+    if (status != NOKV_OK)
+        fail_msg("%s: does not open: %s %s", what, status_name(status), status_message());
+    history_check(h, db, power ? h->synced : h->acknowledged, what);
+    orphans_check(sim, db, what);
+    for (int i = 0; i < 3; i++)
+        OK(history_write_next(h, db, &random, i == 1));
+    OK(nokv_close(db));
+    OK(db_open(io, dir, options, &db));
+    history_check(h, db, h->acknowledged, what);
+    OK(nokv_close(db));
+    io_destroy(io);
+}
+
+/* Run the chapter on a copy of the disk with a crash at step k. */
+static void crash_at(const struct sim *before, const nokv_options *options, const struct history *h, uint64_t k,
+                     bool power, uint64_t chapter_seed, uint64_t seed)
+{
+    static struct history copy;
+    struct sim *sim = NULL;
+    copy = *h;
+    OK(sim_clone(before, &sim));
+    sim_crash_after(sim, k);
+    (void)!chapter_run(sim, options, &copy, chapter_seed);
+    if (power)
+        sim_power_cut(sim);
+    else
+        sim_process_kill(sim);
+    survivors_check(sim, options, &copy, power, k, seed);
+    sim_destroy(sim);
+}
+
+/* Every step of every chapter of one seed. Returns the number of crash points. */
+static uint64_t seed_run(uint64_t seed, int chapters, uint64_t *out_steps)
+{
+    static struct history h;
+    nokv_options options;
+    struct sim *sim = NULL;
+    uint64_t crashes = 0, random = seed;
+    memset(&h, 0, sizeof h);
+    options_draw(&options, seed);
+    struct sim_options so = {.seed = seed, .short_transfers = seed % 2};
+    OK(sim_create(&so, &sim));
+    for (int c = 0; c < chapters; c++) {
+        struct sim *before = NULL;
+        static struct history history_before;
+        uint64_t chapter_seed = test_random(&random), first = sim_steps(sim);
+        history_before = h;
+        OK(sim_clone(sim, &before));
+        OK(chapter_run(sim, &options, &h, chapter_seed));
+        uint64_t steps = sim_steps(sim) - first;
+        for (uint64_t k = 0; k < steps; k++) {
+            crash_at(before, &options, &history_before, k, true, chapter_seed, seed);
+            crashes++;
+            if (k % 4 == 0) {
+                crash_at(before, &options, &history_before, k, false, chapter_seed, seed);
+                crashes++;
+            }
+        }
+        *out_steps += steps;
+        sim_destroy(before);
+    }
+    sim_destroy(sim);
+    return crashes;
+}
+
+/* ---- the tests -------------------------------------------------------------------------------------------------- */
+
+static uint64_t first_seed = 1;
+static uint64_t seed_count = 50;
+static int chapters_per_seed = CHAPTERS;
+
+/* A power cut, or a kill, at any step of open, writes, flushes, compactions and close loses nothing that was promised. */
+static void test_crash_at_every_step(void **state)
+{
+    (void)state;
+    uint64_t crashes = 0, least = UINT64_MAX;
+    for (uint64_t seed = first_seed; seed < first_seed + seed_count; seed++) {
+        uint64_t steps = 0;
+        crashes += seed_run(seed, chapters_per_seed, &steps);
+        least = steps < least ? steps : least;
+    }
+    printf("%llu seeds, at least %llu steps each, %llu crashes\n", (unsigned long long)seed_count,
+           (unsigned long long)least, (unsigned long long)crashes);
+    if (chapters_per_seed == CHAPTERS)
+        assert_true(least >= 2000);
+}
+
+int main(int argc, char **argv)
+{
+    const char *scale = getenv("NOKV_TEST_SCALE"), *seed = getenv("NOKV_TEST_SEED");
+    if (argc > 1 && strcmp(argv[1], "quick") == 0) {
+        seed_count = 1;
+        chapters_per_seed = 2;
+    } else if (scale && strtod(scale, NULL) > 0) {
+        double n = 50 * strtod(scale, NULL) / 100;
+        seed_count = n < 1 ? 1 : (uint64_t)n;
+    }
+    if (seed) {
+        first_seed = strtoull(seed, NULL, 0);
+        seed_count = 1;
+    }
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_crash_at_every_step)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
