@@ -140,11 +140,11 @@ static inline uint32_t sst_fingerprint_match(const uint8_t *p, uint8_t fingerpri
 }
 
 /*
- * The newest version of `key` with a sequence number up to `seq`. *out_found tells; false is returned for a malformed
- * block. REQUIRES: the block came from sst_block_open() with an extent of whole pages.
+ * The first version of `key` whose tag is not above `tag_max`, that is, the newest that may be seen. *out_found tells;
+ * false is returned for a malformed block. REQUIRES: the block came from sst_block_open() with an extent of whole pages.
  */
-static inline bool sst_block_find(const struct sst_block *b, struct slice key, uint64_t hash, uint64_t seq,
-                                  struct sst_entry *out, bool *out_found)
+static inline bool sst_block_find(const struct sst_block *b, struct slice key, uint64_t hash, uint64_t tag_max,
+                                  struct sst_entry *out, uint32_t *out_index, bool *out_found)
 {
     const uint8_t *fingerprints = b->data + SST_BLOCK_HEADER_BYTES;
     uint8_t fingerprint = sst_fingerprint(hash);
@@ -153,10 +153,11 @@ static inline bool sst_block_find(const struct sst_block *b, struct slice key, u
         if (b->count - base < 16)
             mask &= (1u << (b->count - base)) - 1;
         for (; mask != 0; mask &= mask - 1) {
-            if (UNLIKELY(!sst_block_entry(b, base + (uint32_t)__builtin_ctz(mask), out)))
+            *out_index = base + (uint32_t)__builtin_ctz(mask);
+            if (UNLIKELY(!sst_block_entry(b, *out_index, out)))
                 return false;
             if (out->key.size == key.size && sst_bytes_equal(out->key.data, key.data, key.size) &&
-                LIKELY(tag_seq(out->tag) <= seq)) {
+                LIKELY(out->tag <= tag_max)) {
                 *out_found = true;
                 return true;
             }

@@ -85,7 +85,7 @@ static inline int64_t sst_index_search(const struct sst_index *x, struct ikey ta
     size_t common = x->common.size;
     if (common != 0) {
         size_t n = target.user.size < common ? target.user.size : common;
-        int c = memcmp(target.user.data, x->common.data, n);
+        int c = n ? memcmp(target.user.data, x->common.data, n) : 0;
         if (c > 0)
             return x->count;
         if (c < 0 || n < common)

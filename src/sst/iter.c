@@ -44,6 +44,7 @@ struct sst_iter {
     /* the step under way */
     enum move move;
     struct ikey target;
+    uint64_t hash; /* of its user key */
     bool ended;
     uint64_t unverified;
 
@@ -142,6 +143,19 @@ static enum nokv_status step_seek_backward(struct sst_iter *it, struct position 
     return position_take(it, p);
 }
 
+/*
+ * The lower bound of the target. If a version of its user key is there that is not above it, then the first of these is
+ * it, and the fingerprints name that without a binary search through cold cache lines.
+ */
+static bool block_search(const struct sst_block *b, struct ikey target, uint64_t hash, uint32_t *out_index)
+{
+    struct sst_entry e;
+    bool found;
+    if (!sst_block_find(b, target.user, hash, target.tag, &e, out_index, &found))
+        return false;
+    return found || sst_block_lower_bound(b, target, out_index);
+}
+
 static enum nokv_status step_seek(struct sst_iter *it)
 {
     struct position p;
@@ -154,7 +168,7 @@ static enum nokv_status step_seek(struct sst_iter *it)
         return backward ? step_edge(it, it->r->index.count - 1, true) : step_edge(it, none, false);
     if (!block_enter(it, (uint64_t)found, &p, &status))
         return status;
-    if (!sst_block_lower_bound(&p.block, it->target, &p.index))
+    if (!block_search(&p.block, it->target, it->hash, &p.index))
         return sst_reader_bad_block(it->r, p.extent.page);
     return backward ? step_seek_backward(it, &p) : step_seek_forward(it, &p);
 }
@@ -287,6 +301,7 @@ static void move_seek(struct iter *base, struct ikey target)
 {
     struct sst_iter *it = CONTAINER_OF(base, struct sst_iter, base);
     it->target = target;
+    it->hash = sst_key_hash(target.user);
     iter_jump(it, MOVE_SEEK);
 }
 
@@ -294,6 +309,7 @@ static void move_seek_for_prev(struct iter *base, struct ikey target)
 {
     struct sst_iter *it = CONTAINER_OF(base, struct sst_iter, base);
     it->target = target;
+    it->hash = sst_key_hash(target.user);
     iter_jump(it, MOVE_SEEK_FOR_PREV);
 }
 

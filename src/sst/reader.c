@@ -155,7 +155,7 @@ struct get_call {
     struct sst_reader *r;
     struct slice key;
     uint64_t hash;
-    uint64_t seq;
+    uint64_t tag_max;
     /* out */
     struct sst_entry entry;
     bool found;
@@ -182,9 +182,10 @@ static inline enum nokv_status get_in_block(struct get_call *g, uint64_t block)
         return NOKV_OK;
     }
     struct sst_block b;
+    uint32_t index;
     if (UNLIKELY(!sst_block_open(data, extent.size, &b)))
         return sst_block_explain(data, extent.size, number_of(r), extent.page);
-    if (UNLIKELY(!sst_block_find(&b, g->key, g->hash, g->seq, &g->entry, &g->found)))
+    if (UNLIKELY(!sst_block_find(&b, g->key, g->hash, g->tag_max, &g->entry, &index, &g->found)))
         return sst_reader_bad_block(r, extent.page);
     if (UNLIKELY(g->found && !key_kind_known(tag_kind_byte(g->entry.tag))))
         return sst_reader_bad_kind(r, extent.page, g->entry.tag);
@@ -197,7 +198,7 @@ static enum nokv_status get_guarded(void *arg)
     const struct sst_reader *r = g->r;
     if (r->filter_lines != 0 && !sst_filter_line_has(filter_line(r, g->hash), g->hash, r->filter_probes))
         return NOKV_OK;
-    int64_t block = sst_index_search(&r->index, (struct ikey){.user = g->key, .tag = tag_for_seek(g->seq)});
+    int64_t block = sst_index_search(&r->index, (struct ikey){.user = g->key, .tag = g->tag_max});
     if (UNLIKELY(block < 0))
         return sst_reader_bad_index(r);
     return UNLIKELY(block >= r->index.count) ? NOKV_OK : get_in_block(g, (uint64_t)block);
@@ -206,7 +207,7 @@ static enum nokv_status get_guarded(void *arg)
 enum nokv_status sst_reader_get(struct sst_reader *r, struct slice user_key, uint64_t hash, uint64_t seq,
                                 struct lookup *out_lookup)
 {
-    struct get_call g = {.r = r, .key = user_key, .hash = hash, .seq = seq, .unverified = none};
+    struct get_call g = {.r = r, .key = user_key, .hash = hash, .tag_max = tag_for_seek(seq), .unverified = none};
     TRY(sst_reader_prepare(r, SST_READY_ALL));
     for (;;) {
         TRY(io_guarded(get_guarded, &g));

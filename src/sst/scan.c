@@ -61,8 +61,8 @@ static enum nokv_status window_fill(struct sst_window *w, uint64_t off, uint64_t
         w->size = 0;
     }
     w->off = off;
-    TRY(window_grow(w, u64_max(size, WINDOW_BYTES)));
     uint64_t end = u64_min(off + u64_max(size, WINDOW_BYTES), (uint64_t)w->r->end_page * PAGE_BYTES);
+    TRY(window_grow(w, u64_max(end - off, u64_min(WINDOW_BYTES, w->r->footer.data.size))));
     size_t had = w->size;
     w->size = 0; /* nothing, should the read fail */
     TRY(io_pread_exact(w->file, w->buffer + had, end - off - had, off + had));
