@@ -423,12 +423,12 @@ static enum cli_exit import_run(const struct cli_args *args)
 }
 
 static const struct cli_option import_options[] = {
-    {"sync", 's', NULL, "each batch reaches stable storage before the next is read"},
-    {"settle", 0, NULL, "at the end wait until all is in tables and nothing is left to\ncompact"},
+    {"sync", 's', NULL, "each batch is on stable storage before the next"},
+    {"settle", 0, NULL, "at the end wait until everything is in tables and\nnothing is left to compact"},
     {"quiet", 'q', NULL, "no progress and no summary"},
     {"dry-run", 'n', NULL, "only count what would be imported; DB is not touched"},
     {"stats", 0, "FILE", "write the engine's counters to FILE, one per line"},
-    {"ack-fd", 0, "N", "write KEY<TAB>BYTES<TAB>BYTES-SO-FAR to descriptor N for each\nfile once it is acknowledged"},
+    {"ack-fd", 0, "N", "write KEY<TAB>BYTES<TAB>BYTES-SO-FAR to descriptor\nN for each file once it is acknowledged"},
     {0},
 };
 

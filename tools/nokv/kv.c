@@ -55,7 +55,7 @@ static enum cli_exit finish_write(const struct cli_args *args, nokv_db *db, nokv
 static const struct cli_option put_options[] = {
     {"file", 'f', "FILE", "the value is what FILE holds"},
     {"hex", 'x', NULL, "KEY and VALUE are hexadecimal"},
-    {"sync", 's', NULL, "return when it is on stable storage (survives a power cut)"},
+    {"sync", 's', NULL, "return when it is on stable storage, so that it\nsurvives a power cut"},
     {0},
 };
 
@@ -110,7 +110,7 @@ const struct cli_command put_command = {
 
 static const struct cli_option get_options[] = {
     {"hex", 'x', NULL, "KEY is hexadecimal, and so is what is printed"},
-    {"file", 'f', "FILE", "write the value to FILE instead (replaced when it exists)"},
+    {"file", 'f', "FILE", "write the value to FILE (replaced if it exists)"},
     {0},
 };
 
@@ -189,7 +189,7 @@ const struct cli_command get_command = {
 
 static const struct cli_option delete_options[] = {
     {"hex", 'x', NULL, "each KEY is hexadecimal"},
-    {"sync", 's', NULL, "return when it is on stable storage (survives a power cut)"},
+    {"sync", 's', NULL, "return when it is on stable storage, so that it\nsurvives a power cut"},
     {0},
 };
 

@@ -18,7 +18,7 @@ static const struct cli_command *const commands[] = {
 static void print_overview(FILE *out)
 {
     fprintf(out,
-            "nokv %s - an embedded, ordered, durable key-value engine, from the command line\n\n"
+            "nokv %s - the embedded key-value engine NoKV from the command line\n\n"
             "Usage: nokv COMMAND [OPTION...] [ARGUMENT...]\n\nCommands:\n",
             nokv_version());
     for (size_t i = 0; i < COMMAND_COUNT; i++)
@@ -32,7 +32,8 @@ static void print_overview(FILE *out)
           "  nokv put people.db ada \"first programmer\"\n"
           "  nokv get people.db ada\n"
           "  nokv scan people.db --prefix a --json\n"
-          "  nokv import /usr/share/doc doc.db && nokv verify doc.db --against /usr/share/doc\n"
+          "  nokv import /usr/share/doc doc.db\n"
+          "  nokv verify doc.db --against /usr/share/doc\n"
           "\n"
           "Exit codes: 0 done, 1 not found, different or left out, 2 wrong usage,\n"
           "3 I/O error, corruption, or the database is in use.\n",
@@ -53,17 +54,20 @@ static enum cli_exit unknown_command(const char *name)
     return CLI_USAGE;
 }
 
+/* A command's messages need a command: what main() itself prints belongs to "help". */
+static const struct cli_args help_args = {.command = &(const struct cli_command){.name = "help"}};
+
 static enum cli_exit run_help(int argc, char **argv)
 {
     if (argc < 2) {
         print_overview(stdout);
-        return CLI_OK;
+        return cli_finish_output(&help_args, CLI_OK);
     }
     const struct cli_command *command = find_command(argv[1]);
     if (!command)
         return unknown_command(argv[1]);
     cli_print_help(stdout, command);
-    return CLI_OK;
+    return cli_finish_output(&help_args, CLI_OK);
 }
 
 static enum cli_exit run_command(const struct cli_command *command, int argc, char **argv)
@@ -85,7 +89,7 @@ int main(int argc, char **argv)
     const char *name = argv[1];
     if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0) {
         printf("nokv %s\n", nokv_version());
-        return CLI_OK;
+        return (int)cli_finish_output(&help_args, CLI_OK);
     }
     if (strcmp(name, "help") == 0 || strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
         return (int)run_help(argc - 1, argv + 1);

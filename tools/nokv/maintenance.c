@@ -42,8 +42,8 @@ const struct cli_command dump_command = {
     .summary = "print one file of a database, record by record",
     .usage = "(wal | manifest | sst) FILE",
     .description = "Prints a log, a manifest or a table for people, without opening the database and\n"
-                   "without writing anything. Damage is shown where it is, and makes the exit code 3.\n"
-                   "The formats are described in docs/formats/.",
+                   "without writing anything. Damage is shown where it is, and makes the exit\n"
+                   "code 3. The formats are described in docs/formats/.",
     .examples = "  nokv dump manifest doc.db/MANIFEST-000001\n"
                 "  nokv dump sst doc.db/000007.sst | less",
     .options = no_options,
@@ -55,8 +55,8 @@ const struct cli_command dump_command = {
 /* ---- compact -------------------------------------------------------------------------------------------------- */
 
 static const struct cli_option compact_options[] = {
-    {"from", 'f', "KEY", "the first key of the range (default: the first there is)"},
-    {"to", 't', "KEY", "the last key of the range, inclusive (default: the last)"},
+    {"from", 'f', "KEY", "the first key of the range (default: the first)"},
+    {"to", 't', "KEY", "the last key, inclusive (default: the last there is)"},
     {"hex", 'x', NULL, "the keys are hexadecimal"},
     {0},
 };
@@ -101,9 +101,10 @@ const struct cli_command compact_command = {
     .name = "compact",
     .summary = "merge a range of keys down to the bottom level",
     .usage = "DB [--from KEY] [--to KEY] [--hex]",
-    .description = "Writes what is in memory to tables and merges every key from --from to --to (both\n"
-                   "inclusive) down to the bottom level: deleted and replaced entries give their space\n"
-                   "back. Compaction happens by itself; this is for the moment after a large delete.",
+    .description = "Writes what is in memory to tables and merges every key from --from to --to\n"
+                   "(both inclusive) down to the bottom level: deleted and replaced entries give\n"
+                   "their space back. Compaction happens by itself; this is for the moment after a\n"
+                   "large delete.",
     .examples = "  nokv compact people.db\n"
                 "  nokv compact people.db --from a --to b",
     .options = compact_options,

@@ -150,10 +150,10 @@ const struct cli_command scan_command = {
     .name = "scan",
     .summary = "print a range of keys and values in order",
     .usage = "DB [--from KEY] [--to KEY] [--prefix BYTES] [OPTION...]",
-    .description = "Prints KEY<TAB>VALUE per line, in the order of the keys' bytes. Bytes that are not\n"
-                   "printable appear as \\xNN, \\t, \\n, \\r or \\\\. With --json each line is an object with\n"
-                   "\"key\" and \"value\"; bytes that are no valid UTF-8 come as \"key_hex\" and\n"
-                   "\"value_hex\", and with --hex everything does. Never writes to DB.",
+    .description = "Prints KEY<TAB>VALUE per line, in the order of the keys' bytes. Bytes that are\n"
+                   "not printable appear as \\xNN, \\t, \\n, \\r or \\\\. With --json each line is an\n"
+                   "object with \"key\" and \"value\"; bytes that are no valid UTF-8 come as \"key_hex\"\n"
+                   "and \"value_hex\", and with --hex everything does. Never writes to DB.",
     .examples = "  nokv scan people.db --from a --to b\n"
                 "  nokv scan people.db --prefix ada/ --keys-only\n"
                 "  nokv scan people.db --reverse --limit 1      # the last entry\n"

@@ -348,7 +348,7 @@ static enum cli_exit check_database(struct verify *verify)
 
 static const struct cli_option verify_options[] = {
     {"against", 'a', "DIR", "compare with the files below DIR, in both directions"},
-    {"acked", 0, "LOG", "with --against: only the keys in LOG, which import wrote\n(--ack-fd)"},
+    {"acked", 0, "LOG", "with --against: only the keys in LOG, which import\nwrote (--ack-fd)"},
     {"json", 'j', NULL, "one JSON object; differences are counted, not listed"},
     {"quiet", 'q', NULL, "no progress and no summary"},
     {0},
