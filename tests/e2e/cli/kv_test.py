@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """put, get, delete, help and the parsing of command lines."""
 import os
+import re
 import subprocess
 
 from support import CliTest, HeldImport, main, make_tree, nokv, write_file
@@ -130,6 +131,17 @@ class Usage(CliTest):
             self.assertIn(f"nokv {command} ".encode(), text.split(b"Examples:")[1])
         for line in b"\n".join([overview] + [self.ok("help", c) for c in self.commands]).decode().split("\n"):
             self.assertLessEqual(len(line), 80, line)
+
+    def test_document(self):
+        """docs/cli.md names every command and every option but the short forms and --help."""
+        here = os.path.dirname(os.path.abspath(__file__))
+        with open(os.path.join(here, "../../../docs/cli.md")) as f:
+            document = f.read()
+        for command in self.commands:
+            self.assertIn(f"`{command} ", document)
+            for option in re.findall(r"^ {2}(?:-.,|   ) (--[a-z-]+)", self.ok("help", command).decode(), re.MULTILINE):
+                if option != "--help":
+                    self.assertIn(option, document, command)
 
     def test_version(self):
         """--version prints the library's version."""
