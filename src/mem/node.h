@@ -135,7 +135,7 @@ static inline uint32_t keys_match32(const _Atomic uint64_t *keys, unsigned byte,
 }
 
 /* Where the reference to the child of `byte` stands: NULL, or a slot that may hold 0, when there is none. */
-static inline _Atomic uintptr_t *node_slot(uintptr_t ref, unsigned byte)
+static inline __attribute__((always_inline)) _Atomic uintptr_t *node_slot(uintptr_t ref, unsigned byte)
 {
     struct node *n = ref_node(ref);
     unsigned count = atomic_load_explicit(&n->count, memory_order_acquire);
@@ -160,7 +160,7 @@ static inline _Atomic uintptr_t *node_slot(uintptr_t ref, unsigned byte)
 }
 
 /* The reference of the child of `byte`, or 0. */
-static inline uintptr_t node_child(uintptr_t ref, unsigned byte)
+static inline __attribute__((always_inline)) uintptr_t node_child(uintptr_t ref, unsigned byte)
 {
     const _Atomic uintptr_t *slot = node_slot(ref, byte);
     return slot ? ref_load(slot) : 0;
