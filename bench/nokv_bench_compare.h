@@ -17,7 +17,7 @@ struct record {
     char after[REPORT_NAME_SIZE]; /* the workload that wrote before it in the same process; "" for the first */
     unsigned round, threads, filter_bits;
     uint64_t keys, value_size, memory_bytes, wrong, found, missing;
-    double ops, seconds, ops_per_sec, p50_us, p99_us, p999_us, max_us, cpu_us_per_op;
+    double ops, seconds, ops_per_sec, p50_us, p99_us, p999_us, max_us, cpu_us_per_op, other_cores;
     double user_bytes, device_bytes, blockdev_bytes, disk_bytes, peak_rss_bytes, peak_anon_bytes;
 };
 

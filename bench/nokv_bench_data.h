@@ -30,7 +30,7 @@ void data_value(const struct data *data, uint64_t index, uint64_t version, uint8
 /* Is `value`, every byte of it, what data_value() makes? */
 bool data_value_ok(const struct data *data, uint64_t index, uint64_t version, struct bytes value);
 
-/* A bijection of 0 .. count - 1 that looks random; different for every `salt`. */
+/* A bijection of 0 .. count - 1 that looks random; different for every `salt`. REQUIRES: index < count. */
 uint64_t data_permute(uint64_t index, uint64_t count, uint64_t salt);
 
 #endif

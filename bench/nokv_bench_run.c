@@ -11,6 +11,7 @@
  *                      file was gone before they were. The kernel counts a page when it becomes dirty.
  *   block device bytes what the whole device wrote, from before the phase until all was synced after it: the truth, if
  *                      nobody else was writing
+ *   other cores        processors that other processes kept busy meanwhile: a figure with company is not to be trusted
  *   memory             VmHWM, reset before the phase; and, as mapped files count in that, the largest of samples of
  *                      anonymous memory every 50 ms
  *
@@ -41,12 +42,12 @@ struct phase {
 
 /* What is read from the system before and after a phase. */
 struct usage {
-    uint64_t clock_ns, cpu_ns, device_bytes, blockdev_bytes;
+    uint64_t clock_ns, cpu_ns, machine_cpu_ns, device_bytes, blockdev_bytes;
 };
 
 struct result {
     const struct phase *phase;
-    double seconds, ops_per_sec, cpu_us_per_op;
+    double seconds, ops_per_sec, cpu_us_per_op, other_cores;
     uint64_t ops, user_bytes, found, missing, wrong;
     uint64_t device_bytes, blockdev_bytes, disk_bytes, peak_rss_bytes, peak_anon_bytes;
     struct latency latency;
@@ -84,11 +85,25 @@ static uint64_t blockdev_bytes(const char *dir)
     return sectors * 512;
 }
 
+/* Processor time that all processes and the host's other guests (steal) used since boot. */
+static uint64_t machine_cpu_ns(void)
+{
+    uint64_t v[8] = {0};
+    FILE *f = fopen("/proc/stat", "re");
+    if (!f)
+        return 0;
+    int n = fscanf(f, "cpu %lu %lu %lu %lu %lu %lu %lu %lu", &v[0], &v[1], &v[2], &v[3], &v[4], &v[5], &v[6], &v[7]);
+    fclose(f);
+    uint64_t ticks = v[0] + v[1] + v[2] + v[5] + v[6] + v[7]; /* idle and waiting for I/O left out */
+    return n == 8 ? ticks * (1000000000u / (uint64_t)sysconf(_SC_CLK_TCK)) : 0;
+}
+
 static void usage_take(const struct run *run, struct usage *usage)
 {
     usage->device_bytes = device_bytes();
     usage->blockdev_bytes = blockdev_bytes(run->dir);
     usage->cpu_ns = bench_cpu_ns();
+    usage->machine_cpu_ns = machine_cpu_ns();
     usage->clock_ns = bench_clock_ns();
 }
 
@@ -258,6 +273,8 @@ static void phase_run(struct run *run, const struct phase *phase, struct result 
     result->peak_anon_bytes = sampler.peak;
     result->peak_rss_bytes = bench_proc_status_bytes("VmHWM");
     result->cpu_us_per_op = (double)(after.cpu_ns - before.cpu_ns) / 1000.0 / (double)ops_all;
+    double others = (double)(after.machine_cpu_ns - before.machine_cpu_ns) - (double)(after.cpu_ns - before.cpu_ns);
+    result->other_cores = others / (double)(after.clock_ns - before.clock_ns);
     result->device_bytes = after.device_bytes - before.device_bytes;
     if (!phase->workload->reads)
         dir_sync(run->dir);
@@ -277,9 +294,9 @@ static void result_print_json(const struct run *run, const struct result *r)
            DATA_KEY_SIZE, o->value_size, r->phase->threads, run->config.durable ? "true" : "false", o->memory_bytes,
            o->filter_bits, o->seed);
     printf("\"ops\":%lu,\"seconds\":%.6f,\"ops_per_sec\":%.1f,\"p50_us\":%.3f,\"p99_us\":%.3f,\"p999_us\":%.3f,"
-           "\"max_us\":%.3f,\"cpu_us_per_op\":%.3f,",
+           "\"max_us\":%.3f,\"cpu_us_per_op\":%.3f,\"other_cores\":%.3f,",
            r->ops, r->seconds, r->ops_per_sec, latency_us(&r->latency, 0.5), latency_us(&r->latency, 0.99),
-           latency_us(&r->latency, 0.999), latency_max_us(&r->latency), r->cpu_us_per_op);
+           latency_us(&r->latency, 0.999), latency_max_us(&r->latency), r->cpu_us_per_op, r->other_cores);
     printf("\"user_bytes\":%lu,\"device_bytes\":%lu,\"blockdev_bytes\":%lu,\"disk_bytes\":%lu,\"peak_rss_bytes\":%lu,"
            "\"peak_anon_bytes\":%lu,\"found\":%lu,\"missing\":%lu,\"wrong\":%lu}\n",
            r->user_bytes, r->device_bytes, r->blockdev_bytes, r->disk_bytes, r->peak_rss_bytes, r->peak_anon_bytes,
