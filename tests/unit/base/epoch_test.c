@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Epochs: what a reader may see is not freed under it; what nobody can see is freed. */
+#include "base/epoch.h"
+
+#include <sched.h>
+
+#include "base/alloc.h"
+#include "base/thread.h"
+#include "test.h"
+
+#define CANARY 0x5afe5afe5afe5afeull
+
+struct thing {
+    struct epoch_node node;
+    uint64_t canary;
+};
+
+static _Atomic uint64_t freed;
+
+static void thing_free(struct epoch_node *node)
+{
+    struct thing *t = CONTAINER_OF(node, struct thing, node);
+    ASSERT(t->canary == CANARY);
+    t->canary = 0; /* plain: the thread sanitizer compares it with the readers' loads */
+    mem_free(t);
+    atomic_fetch_add_explicit(&freed, 1, memory_order_relaxed);
+}
+
+static struct thing *thing_create(void)
+{
+    struct thing *t = mem_zalloc(sizeof *t);
+    assert_non_null(t);
+    t->canary = CANARY;
+    return t;
+}
+
+static uint64_t freed_count(void)
+{
+    return atomic_load_explicit(&freed, memory_order_relaxed);
+}
+
+/* With no reader inside, a retired object goes at once. */
+static void nobody_inside(void **state)
+{
+    (void)state;
+    uint64_t before = freed_count();
+    epoch_retire(&thing_create()->node, thing_free);
+    assert_int_equal(freed_count(), before + 1);
+    assert_int_equal(epoch_reclaim(), 0);
+}
+
+static _Atomic int stage;
+
+static void stage_wait(int wanted)
+{
+    while (atomic_load_explicit(&stage, memory_order_acquire) < wanted)
+        sched_yield();
+}
+
+static void stage_set(int value)
+{
+    atomic_store_explicit(&stage, value, memory_order_release);
+}
+
+static void *stay_inside(void *arg)
+{
+    (void)arg;
+    ASSERT(epoch_register() == NOKV_OK);
+    epoch_enter();
+    stage_set(1);
+    stage_wait(2);
+    epoch_exit();
+    stage_set(3);
+    stage_wait(4);
+    epoch_enter();
+    stage_set(5);
+    stage_wait(6);
+    epoch_exit();
+    return NULL;
+}
+
+/* A reader holds back what was retired while it was inside, and not what was retired before it entered anew. */
+static void reader_holds_back(void **state)
+{
+    (void)state;
+    pthread_t thread;
+    uint64_t before = freed_count();
+    OK(thread_create(&thread, "reader", stay_inside, NULL));
+    stage_wait(1);
+    epoch_retire(&thing_create()->node, thing_free);
+    epoch_retire(&thing_create()->node, thing_free);
+    assert_int_equal(epoch_reclaim(), 2);
+    assert_int_equal(freed_count(), before);
+    stage_set(2);
+    stage_wait(3);
+    assert_int_equal(epoch_reclaim(), 0);
+    assert_int_equal(freed_count(), before + 2);
+    stage_set(4);
+    stage_wait(5);
+    epoch_retire(&thing_create()->node, thing_free);
+    assert_int_equal(epoch_reclaim(), 1);
+    stage_set(6);
+    epoch_drain();
+    assert_int_equal(freed_count(), before + 3);
+    thread_join(thread);
+}
+
+/* A thread that ended while registered holds nothing back, and its place is used again. */
+static void *only_register(void *arg)
+{
+    ASSERT(epoch_register() == NOKV_OK);
+    *(uint32_t *)arg = epoch_thread_index();
+    return NULL;
+}
+
+static void places_are_reused(void **state)
+{
+    (void)state;
+    uint32_t first = UINT32_MAX, again = UINT32_MAX;
+    pthread_t thread;
+    OK(thread_create(&thread, "first", only_register, &first));
+    thread_join(thread);
+    OK(thread_create(&thread, "again", only_register, &again));
+    thread_join(thread);
+    assert_int_equal(first, again);
+    assert_int_not_equal(first, epoch_thread_index());
+}
+
+enum { CROWD = 80 };
+
+static void *register_and_wait(void *arg)
+{
+    *(enum nokv_status *)arg = epoch_register();
+    atomic_fetch_add_explicit(&stage, 1, memory_order_acq_rel);
+    stage_wait(1000);
+    return NULL;
+}
+
+/* More threads than one chunk of slots holds can register; one that finds no memory is told so. */
+static void many_threads_register(void **state)
+{
+    (void)state;
+    static pthread_t threads[CROWD];
+    static enum nokv_status statuses[CROWD];
+    int ok = 0;
+    stage_set(0);
+    for (int i = 0; i < CROWD; i++) {
+        OK(thread_create(&threads[i], "crowd", register_and_wait, &statuses[i]));
+        stage_wait(i + 1);
+    }
+    stage_set(1000);
+    for (int i = 0; i < CROWD; i++) {
+        thread_join(threads[i]);
+        ok += statuses[i] == NOKV_OK;
+    }
+    assert_int_equal(ok, CROWD);
+}
+
+enum { READERS = 3, SWAPS = 5000 };
+
+static struct thing *_Atomic published;
+static _Atomic bool stop;
+
+static void *read_published(void *arg)
+{
+    (void)arg;
+    ASSERT(epoch_register() == NOKV_OK);
+    while (!atomic_load_explicit(&stop, memory_order_relaxed)) {
+        epoch_enter();
+        const struct thing *t = atomic_load_explicit(&published, memory_order_seq_cst);
+        for (int i = 0; i < 10; i++)
+            ASSERT(t->canary == CANARY);
+        epoch_exit();
+    }
+    return NULL;
+}
+
+/* Readers never see a freed object while it is replaced thousands of times; in the end all are freed. */
+static void swaps_under_readers(void **state)
+{
+    (void)state;
+    uint64_t before = freed_count();
+    pthread_t threads[READERS];
+    atomic_store(&published, thing_create());
+    for (int i = 0; i < READERS; i++)
+        OK(thread_create(&threads[i], "reader", read_published, NULL));
+    for (int i = 0; i < SWAPS; i++) {
+        struct thing *old = atomic_exchange_explicit(&published, thing_create(), memory_order_seq_cst);
+        epoch_retire(&old->node, thing_free);
+    }
+    atomic_store(&stop, true);
+    for (int i = 0; i < READERS; i++)
+        thread_join(threads[i]);
+    epoch_retire(&atomic_load(&published)->node, thing_free);
+    epoch_drain();
+    assert_int_equal(freed_count(), before + SWAPS + 1);
+}
+
+static void retire_another(struct epoch_node *node)
+{
+    thing_free(node);
+    epoch_retire(&thing_create()->node, thing_free);
+}
+
+/* A retire function may retire more. */
+static void retire_within_retire(void **state)
+{
+    (void)state;
+    uint64_t before = freed_count();
+    epoch_retire(&thing_create()->node, retire_another);
+    epoch_drain();
+    assert_int_equal(freed_count(), before + 2);
+}
+
+int main(void)
+{
+    OK(epoch_register());
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(nobody_inside),       cmocka_unit_test(reader_holds_back),
+        cmocka_unit_test(places_are_reused),   cmocka_unit_test(many_threads_register),
+        cmocka_unit_test(swaps_under_readers), cmocka_unit_test(retire_within_retire),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

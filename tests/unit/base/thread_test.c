@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Mutexes, conditions and the clock. */
+#include "base/thread.h"
+
+#include "test.h"
+
+static struct mutex mu;
+static struct cond changed;
+static int turn;     /* protected by mu */
+static long counter; /* protected by mu */
+
+static void *count_up(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < 5000; i++) {
+        struct mutex *held CLEANUP(mutex_unlock_ptr) = mutex_hold(&mu);
+        counter++;
+        (void)held;
+    }
+    return NULL;
+}
+
+/* A mutex excludes, and a scope gives it back. */
+static void mutex_excludes(void **state)
+{
+    (void)state;
+    pthread_t threads[3];
+    for (int i = 0; i < 3; i++)
+        OK(thread_create(&threads[i], "counter", count_up, NULL));
+    for (int i = 0; i < 3; i++)
+        thread_join(threads[i]);
+    assert_int_equal(counter, 15000);
+}
+
+static void *answer(void *arg)
+{
+    (void)arg;
+    mutex_lock(&mu);
+    for (int i = 0; i < 100; i++) {
+        while (turn != 1)
+            cond_wait(&changed, &mu);
+        turn = 0;
+        cond_broadcast(&changed);
+    }
+    mutex_unlock(&mu);
+    return NULL;
+}
+
+/* Two threads take turns a hundred times: no wake-up is lost. */
+static void conditions_wake(void **state)
+{
+    (void)state;
+    pthread_t thread;
+    OK(thread_create(&thread, "answer", answer, NULL));
+    mutex_lock(&mu);
+    for (int i = 0; i < 100; i++) {
+        turn = 1;
+        cond_signal(&changed);
+        while (turn != 0)
+            cond_wait(&changed, &mu);
+    }
+    mutex_unlock(&mu);
+    thread_join(thread);
+}
+
+/* A wait that nobody ends comes back after its time, not before. */
+static void waits_end(void **state)
+{
+    (void)state;
+    mutex_lock(&mu);
+    uint64_t before = clock_now_ns();
+    bool woken = true;
+    while (woken) /* a spurious wake-up is allowed */
+        woken = cond_wait_for(&changed, &mu, 1000000);
+    assert_true(clock_now_ns() - before >= 1000000);
+    mutex_unlock(&mu);
+}
+
+int main(void)
+{
+    mutex_init(&mu);
+    cond_init(&changed);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(mutex_excludes),
+        cmocka_unit_test(conditions_wake),
+        cmocka_unit_test(waits_end),
+    };
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    cond_deinit(&changed);
+    mutex_deinit(&mu);
+    return failed;
+}
