@@ -23,7 +23,9 @@ enum { RECORD_CHECKSUM = 0, RECORD_LENGTH = 4, RECORD_NUMBER = 8, RECORD_TYPE = 
 static_assert(RLOG_RECORD_HEADER % RLOG_ALIGN == 0 && RLOG_FILE_HEADER % RLOG_ALIGN == 0, "records begin aligned");
 static_assert(RLOG_MARK_SIZE % RLOG_ALIGN == 0, "marks need no padding");
 
-void format_file_header(uint8_t header[RLOG_FILE_HEADER], enum rlog_kind kind, uint64_t number);
+/* `salt`: see record_seed. */
+void format_file_header(uint8_t header[RLOG_FILE_HEADER], enum rlog_kind kind, uint64_t number, uint64_t salt);
+uint64_t format_file_salt(const uint8_t header[RLOG_FILE_HEADER]);
 
 enum header_state {
     HEADER_GOOD,
@@ -40,13 +42,19 @@ static inline uint64_t record_size(uint64_t payload_size)
     return align_up(RLOG_RECORD_HEADER + payload_size, RLOG_ALIGN);
 }
 
+/* Which log it is, as records know it. A struct, so that it is not mixed up with an offset. */
+struct log_id {
+    uint64_t number;
+    uint64_t salt; /* of the file header: no two logs have the same, even if their numbers are */
+};
+
 /*
  * What makes a record's checksum its own: the log and the place. The multiplication (by 2^64 over the golden ratio,
  * odd, so it loses nothing) moves small log numbers away from the low bits, where the offsets are.
  */
-static inline uint64_t record_seed(uint64_t number, uint64_t off)
+static inline uint64_t record_seed(struct log_id id, uint64_t off)
 {
-    return number * 0x9e3779b97f4a7c15ull ^ off;
+    return (id.number * 0x9e3779b97f4a7c15ull + id.salt) ^ off;
 }
 
 /* Everything of the header but the checksum. */
@@ -64,7 +72,7 @@ static inline uint32_t record_checksum(const uint8_t *p, uint32_t payload_size, 
 }
 
 /* A whole SYNCED or SEAL record. */
-void format_mark(uint8_t record[RLOG_MARK_SIZE], enum rlog_type type, uint64_t number, uint64_t off, uint64_t covers);
+void format_mark(uint8_t record[RLOG_MARK_SIZE], enum rlog_type type, struct log_id id, uint64_t off, uint64_t covers);
 
 /* What a header claims, if it may be one of log `number` at all: its checksum has not been looked at. */
 struct record_claim {
@@ -76,6 +84,6 @@ struct record_claim {
 bool format_claim(const uint8_t header[RLOG_RECORD_HEADER], uint64_t number, struct record_claim *out_claim);
 
 /* Is the record in one piece at `p`, claim->size bytes, the one that was written for `off`? Padding included. */
-bool format_record_valid(const uint8_t *p, const struct record_claim *claim, uint64_t number, uint64_t off);
+bool format_record_valid(const uint8_t *p, const struct record_claim *claim, struct log_id id, uint64_t off);
 
 #endif

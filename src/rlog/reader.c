@@ -64,7 +64,7 @@ static enum nokv_status hash_large(struct rlog_reader *r, uint64_t off, const st
 {
     XXH3_state_t state;
     XXH3_INITSTATE(&state);
-    (void)XXH3_64bits_reset_withSeed(&state, record_seed(r->number, off));
+    (void)XXH3_64bits_reset_withSeed(&state, record_seed(r->id, off));
     uint64_t pos = off + RECORD_LENGTH;
     uint64_t end = off + RLOG_RECORD_HEADER + claim->payload_size;
     while (pos < end) {
@@ -85,7 +85,7 @@ static enum nokv_status file_record(struct rlog_reader *r, uint64_t off, struct 
     if (off > r->file_size || r->file_size - off < RLOG_RECORD_HEADER)
         return NOKV_OK;
     TRY(reader_window(r, off, RLOG_RECORD_HEADER, &bytes));
-    if (!format_claim(bytes, r->number, &claim) || claim.size > r->file_size - off)
+    if (!format_claim(bytes, r->id.number, &claim) || claim.size > r->file_size - off)
         return NOKV_OK;
     if (claim.size > r->window_capacity) {
         bool valid;
@@ -95,7 +95,7 @@ static enum nokv_status file_record(struct rlog_reader *r, uint64_t off, struct 
         TRY(grow_window(r, (size_t)claim.size));
     }
     TRY(reader_window(r, off, (size_t)claim.size, &bytes));
-    if (!format_record_valid(bytes, &claim, r->number, off))
+    if (!format_record_valid(bytes, &claim, r->id, off))
         return NOKV_OK;
     *out_record = (struct record){.source = RECORD_IN_FILE,
                                   .type = claim.type,
@@ -136,11 +136,11 @@ static enum nokv_status ring_record(struct rlog_reader *r, uint64_t off, struct 
         return NOKV_OK;
     size_t pos = (size_t)(off % r->ring.size);
     ring_copy(r->ring, pos, header, sizeof header);
-    if (!format_claim(header, r->number, &claim) || claim.size > r->ring.size)
+    if (!format_claim(header, r->id.number, &claim) || claim.size > r->ring.size)
         return NOKV_OK;
     const uint8_t *bytes;
     TRY(ring_bytes(r, pos, (size_t)claim.size, &bytes));
-    if (!format_record_valid(bytes, &claim, r->number, off))
+    if (!format_record_valid(bytes, &claim, r->id, off))
         return NOKV_OK;
     *out_record = (struct record){.source = RECORD_IN_RING,
                                   .type = claim.type,
@@ -273,7 +273,8 @@ static enum nokv_status check_header(struct rlog_reader *r)
     if (r->file_size < RLOG_FILE_HEADER)
         return check_torn_header(r);
     TRY(reader_window(r, 0, RLOG_FILE_HEADER, &header));
-    switch (format_check_file_header(header, r->kind, r->number)) {
+    r->id.salt = format_file_salt(header); /* of a damaged header: the best guess there is */
+    switch (format_check_file_header(header, r->kind, r->id.number)) {
     case HEADER_GOOD:
         r->off = r->report.end_off = RLOG_FILE_HEADER;
         return NOKV_OK;
@@ -292,7 +293,7 @@ static enum nokv_status reader_init(struct rlog_reader *r, const struct rlog_rea
     r->io = o->io;
     r->component = o->component;
     r->kind = o->kind;
-    r->number = o->number;
+    r->id.number = o->number;
     r->last = o->last;
     r->first_ring_off = UINT64_MAX;
     if (o->last)

@@ -31,7 +31,7 @@ struct rlog_reader {
     char *path;
     enum io_component component;
     enum rlog_kind kind;
-    uint64_t number;
+    struct log_id id;
     bool last;
     struct slice ring;
     uint64_t file_size;

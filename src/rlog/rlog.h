@@ -5,8 +5,8 @@
  * A log is one file with a number that is never used again: a 64-byte header, then records back to back. A record is a
  * 16-byte header (checksum u32, length u32, log number's low 32 bits u32, type u8, three zero bytes) and its payload,
  * padded with zeros to 8 bytes. The checksum covers the header after itself and the payload, and is seeded with the
- * log's full number and the record's offset, so that bytes of another log or place are never taken for a record of this
- * one.
+ * log's full number, its salt (drawn at creation, in the file header) and the record's offset, so that bytes of another
+ * log or place are never taken for a record of this one.
  *
  * Types: RLOG_DATA (one batch or one edit, whole); RLOG_SYNCED (payload u64: everything below that offset was on stable
  * storage when this record was written; written in front of the first record after a sync); RLOG_SEAL (the same
@@ -26,7 +26,7 @@
  * still lose its tail, the new one has no record in its file, only in the ring. Recovery goes through the logs in
  * order: one that has a later log with a record in its file (an end_off above RLOG_FILE_HEADER when read without the
  * ring) is not the last and must be sealed; the others are each read as the last, with the ring, up to the first that
- * is not `sealed`: that one is repaired, and the empty ones behind it are removed.
+ * is not `sealed`: the empty ones behind that one are removed, durably, and only then it is repaired.
  */
 #ifndef RLOG_RLOG_H
 #define RLOG_RLOG_H
@@ -52,7 +52,8 @@ struct rlog_writer_options {
     uint64_t number;
     uint64_t preallocate_bytes; /* reserved ahead in steps of this; 0: none */
     struct io_shared *ring;     /* NULL: records go to the file at once (MANIFEST) */
-    size_t write_chunk_bytes;   /* move the ring's content to the file when this much waits; 0: a quarter of the ring */
+    uint64_t salt; /* tells it from another log of the same number; 0: made from the clocks (others: golden images) */
+    size_t write_chunk_bytes; /* move the ring's content to the file when this much waits; 0: a quarter of the ring */
 };
 
 /* Creates the file (EXISTS if there), writes the header and syncs file and directory `dir`. */
@@ -135,7 +136,9 @@ void rlog_reader_end(const struct rlog_reader *r, struct rlog_end_report *out_re
 
 /*
  * Make the last log, read to its end, fit to be followed by another: write what only the ring had to the file, cut
- * the tail, append RLOG_SEAL (unless sealed), sync. REQUIRES: read to its end.
+ * the tail, append RLOG_SEAL (unless sealed), sync. REQUIRES: read to its end. If it was not sealed: the empty logs
+ * behind it have been removed, durably (io_unlink, io_sync_dir), because once it is sealed the next reader would take
+ * what the ring has of them for its continuation.
  */
 enum nokv_status rlog_repair_tail(struct rlog_reader *r) MUST_CHECK;
 

@@ -34,7 +34,7 @@ static bool may_be_mark(const uint8_t *header, uint64_t number)
 static enum nokv_status check_mark(const struct rlog_reader *r, const uint8_t mark[RLOG_MARK_SIZE], uint64_t off)
 {
     struct record_claim claim;
-    if (!format_claim(mark, r->number, &claim) || !format_record_valid(mark, &claim, r->number, off))
+    if (!format_claim(mark, r->id.number, &claim) || !format_record_valid(mark, &claim, r->id, off))
         return NOKV_OK;
     uint64_t covers = get_u64(mark + RLOG_RECORD_HEADER);
     if (covers <= r->off)
@@ -52,7 +52,7 @@ static enum nokv_status search_file(struct rlog_reader *r)
         TRY(reader_window(r, off, size, &bytes));
         size_t i = 0;
         for (; i + RLOG_MARK_SIZE <= size; i += RLOG_ALIGN)
-            if (UNLIKELY(may_be_mark(bytes + i, r->number)))
+            if (UNLIKELY(may_be_mark(bytes + i, r->id.number)))
                 TRY(check_mark(r, bytes + i, off + i));
         off += i;
     }
@@ -67,13 +67,13 @@ static enum nokv_status search_ring(struct rlog_reader *r)
         size_t pos = (size_t)(off % r->ring.size);
         size_t head = r->ring.size - pos;
         if (LIKELY(head >= sizeof mark)) {
-            if (LIKELY(!may_be_mark(r->ring.data + pos, r->number)))
+            if (LIKELY(!may_be_mark(r->ring.data + pos, r->id.number)))
                 continue;
             head = sizeof mark;
         }
         memcpy(mark, r->ring.data + pos, head);
         memcpy(mark + head, r->ring.data, sizeof mark - head);
-        if (may_be_mark(mark, r->number))
+        if (may_be_mark(mark, r->id.number))
             TRY(check_mark(r, mark, off));
     }
     return NOKV_OK;
@@ -114,7 +114,7 @@ enum nokv_status tail_inspect(struct rlog_reader *r)
 static enum nokv_status write_header(struct rlog_reader *r, struct io_file *file)
 {
     uint8_t header[RLOG_FILE_HEADER];
-    format_file_header(header, r->kind, r->number);
+    format_file_header(header, r->kind, r->id.number, r->id.salt);
     TRY(io_pwrite(file, header, sizeof header, 0));
     r->off = RLOG_FILE_HEADER;
     return NOKV_OK;
@@ -171,7 +171,7 @@ static enum nokv_status make_whole(struct rlog_reader *r, struct io_file *file)
 static enum nokv_status write_seal(struct rlog_reader *r, struct io_file *file)
 {
     uint8_t seal[RLOG_MARK_SIZE];
-    format_mark(seal, RLOG_SEAL, r->number, r->off, r->off);
+    format_mark(seal, RLOG_SEAL, r->id, r->off, r->off);
     TRY(io_pwrite(file, seal, sizeof seal, r->off));
     return io_sync(file);
 }

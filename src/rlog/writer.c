@@ -38,7 +38,7 @@ struct rlog_writer {
     uint8_t *ring; /* NULL: none */
     size_t ring_size;
     size_t write_chunk;
-    uint64_t number;
+    struct log_id id;
     uint64_t preallocate_bytes;
     /* the state; owned by the one thread */
     uint64_t end;
@@ -136,24 +136,24 @@ static inline void store_in_place(struct rlog_writer *w, enum rlog_type type, co
 {
     uint8_t *p = w->ring + w->ring_pos;
     put_u64(p + size - 8, 0); /* the padding; what else it covers is written next */
-    record_put_header(p, payload_size, w->number, type);
+    record_put_header(p, payload_size, w->id.number, type);
     uint8_t *to = p + RLOG_RECORD_HEADER;
     for (size_t i = 0; i < count; i++) {
         if (parts[i].size)
             memcpy(to, parts[i].data, parts[i].size);
         to += parts[i].size;
     }
-    put_u32(p + RECORD_CHECKSUM, record_checksum(p, payload_size, record_seed(w->number, w->end)));
+    put_u32(p + RECORD_CHECKSUM, record_checksum(p, payload_size, record_seed(w->id, w->end)));
 }
 
 /* The finished header, with the checksum over a payload in parts. */
 static void make_header(const struct rlog_writer *w, enum rlog_type type, const struct slice *parts, size_t count,
                         uint32_t payload_size, uint8_t header[RLOG_RECORD_HEADER])
 {
-    record_put_header(header, payload_size, w->number, type);
+    record_put_header(header, payload_size, w->id.number, type);
     XXH3_state_t state;
     XXH3_INITSTATE(&state);
-    (void)XXH3_64bits_reset_withSeed(&state, record_seed(w->number, w->end));
+    (void)XXH3_64bits_reset_withSeed(&state, record_seed(w->id, w->end));
     (void)XXH3_64bits_update(&state, header + RECORD_LENGTH, RLOG_RECORD_HEADER - RECORD_LENGTH);
     for (size_t i = 0; i < count; i++)
         if (parts[i].size)
@@ -410,7 +410,7 @@ uint64_t rlog_synced(const struct rlog_writer *w)
 
 uint64_t rlog_number(const struct rlog_writer *w)
 {
-    return w->number;
+    return w->id.number;
 }
 
 /* ---- life ------------------------------------------------------------------------------------------------------ */
@@ -434,9 +434,16 @@ static enum nokv_status check_options(const struct rlog_writer_options *o)
     return NOKV_OK;
 }
 
+/* Nothing secret: only never the same twice, which the two clocks see to. */
+static uint64_t make_salt(const struct rlog_writer_options *o)
+{
+    const uint64_t sources[] = {io_wall_ms(o->io), io_now_ns(o->io), o->number};
+    return hash64(sources, sizeof sources);
+}
+
 static void set_options(struct rlog_writer *w, const struct rlog_writer_options *o)
 {
-    w->number = o->number;
+    w->id = (struct log_id){.number = o->number, .salt = o->salt ? o->salt : make_salt(o)};
     w->preallocate_bytes = o->preallocate_bytes;
     w->end = w->flushed = RLOG_FILE_HEADER;
     w->reserved = o->preallocate_bytes ? RLOG_FILE_HEADER : UINT64_MAX;
@@ -453,7 +460,7 @@ static void set_options(struct rlog_writer *w, const struct rlog_writer_options 
 static enum nokv_status write_file_header(struct rlog_writer *w, const struct rlog_writer_options *o, const char *dir)
 {
     uint8_t header[RLOG_FILE_HEADER];
-    format_file_header(header, o->kind, o->number);
+    format_file_header(header, o->kind, w->id.number, w->id.salt);
     TRY(io_pwrite(w->file, header, sizeof header, 0));
     TRY(reserve(w, 0));
     TRY(io_sync(w->file));

@@ -13,7 +13,8 @@
 #include "rlog/format.h"
 #include "test.h"
 
-enum { LOG_NUMBER = 7 };
+enum { LOG_NUMBER = 7, LOG_SALT = 0x5a17 };
+static const struct log_id log_id = {LOG_NUMBER, LOG_SALT};
 
 struct fixture {
     char dir[256];
@@ -46,6 +47,7 @@ static inline void fixture_init(struct fixture *f, size_t ring_size)
                                               .model = IO_STD,
                                               .kind = RLOG_WAL,
                                               .number = LOG_NUMBER,
+                                              .salt = LOG_SALT,
                                               .ring = ring_size ? &f->ring : NULL};
 }
 

@@ -365,7 +365,7 @@ static void test_other_headers(void **state)
                  {16, RLOG_MANIFEST, RLOG_WAL, NOKV_ERR_CORRUPT},
                  {24, LOG_NUMBER + 1, LOG_NUMBER, NOKV_ERR_CORRUPT},
                  {31, 1, 0, NOKV_ERR_CORRUPT},
-                 {40, 1, 0, NOKV_ERR_CORRUPT}};
+                 {48, 1, 0, NOKV_ERR_CORRUPT}};
     struct made m;
     make_log(&m, true);
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
@@ -401,7 +401,7 @@ static void test_other_records(void **state)
         record_put_header(p, cases[i].size, LOG_NUMBER, RLOG_DATA);
         put_u32(p + RECORD_TYPE, cases[i].type);
         put_u64(p + RLOG_RECORD_HEADER, cases[i].covers);
-        put_u32(p, record_checksum(p, cases[i].size, record_seed(LOG_NUMBER, end)));
+        put_u32(p, record_checksum(p, cases[i].size, record_seed(log_id, end)));
         image_store(m.f.path, bytes, end + record_size(cases[i].size));
         struct outcome out = read_file_only(&m, true);
         assert_int_equal(out.status, cases[i].status);
@@ -411,23 +411,32 @@ static void test_other_records(void **state)
     drop_log(&m);
 }
 
-/* Records of another log number or another place, in file or ring, are never taken for records of this one. */
+/* Records of another log number, of a log that had the same number, or of another place, in file or ring, are never
+ * taken for records of this one. */
 static void test_stale_bytes(void **state)
 {
     (void)state;
-    struct made m, other;
+    struct made m;
     make_log(&m, false);
-    fixture_init(&other.f, RING);
-    other.f.options.number = LOG_NUMBER + 1;
-    fixture_create_log(&other.f);
-    append_one(&other.f, 0, 0);
     struct outcome out = read_log(&m.f, true, sizes, COUNT);
     assert_int_equal(out.count, COUNT);
-    /* the other log's file, then this one's ring: same offsets, same payloads, another number */
-    struct rlog_reader_options options = reader_options(&other.f, true, slice_make(m.f.ring.data, RING));
-    options.number = LOG_NUMBER + 1;
-    out = read_log_with(&options, sizes, COUNT, false);
-    assert_true(out.status == NOKV_OK && out.count == 0);
+    /* another log's file, then this one's ring: same offsets, same payloads, another number or salt */
+    for (int other_salt = 0; other_salt < 2; other_salt++) {
+        struct fixture other;
+        fixture_init(&other, RING);
+        other.options.number += !other_salt;
+        other.options.salt += other_salt;
+        fixture_create_log(&other);
+        append_one(&other, 0, sizes[0]);
+        struct rlog_reader_options options = reader_options(&other, true, slice_make(m.f.ring.data, RING));
+        options.number = other.options.number;
+        out = read_log_with(&options, sizes, COUNT, false);
+        assert_true(out.status == NOKV_OK && out.count == 0);
+        OK(rlog_flush(other.writer));
+        out = read_log_with(&options, sizes, COUNT, false);
+        assert_true(out.status == NOKV_OK && out.count == 1);
+        fixture_deinit(&other);
+    }
     /* a record moved by one place */
     uint8_t *moved = calloc(1, m.image.size + 8);
     memcpy(moved, m.image.bytes, RLOG_FILE_HEADER);
@@ -436,7 +445,6 @@ static void test_stale_bytes(void **state)
     out = read_file_only(&m, true);
     assert_true(out.status == NOKV_OK && out.count == 0 && out.report.cut_bytes > 0);
     free(moved);
-    fixture_deinit(&other.f);
     drop_log(&m);
 }
 
