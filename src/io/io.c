@@ -174,6 +174,14 @@ static enum nokv_status range_check(const struct io_file *file, const char *what
     return NOKV_OK;
 }
 
+/* The same answer from every backend: some must open a file with more than was asked for. */
+static enum nokv_status access_check(const struct io_file *file, unsigned flag)
+{
+    if (UNLIKELY(!(file->flags & flag)))
+        return FAIL(INVALID, "%s: not opened to be %s", file->path, flag == IO_READ ? "read" : "written");
+    return NOKV_OK;
+}
+
 static enum nokv_status transfer_failed(const struct io_file *file, const char *what, size_t size, uint64_t off,
                                         int64_t rc)
 {
@@ -190,6 +198,7 @@ static int64_t read_once(struct io_file *file, void *buffer, size_t size, uint64
 
 enum nokv_status io_pread(struct io_file *file, void *buffer, size_t size, uint64_t off, size_t *out_size)
 {
+    TRY(access_check(file, IO_READ));
     TRY(range_check(file, "a read", off, size));
     size_t done = 0;
     while (done < size) {
@@ -223,6 +232,7 @@ static int64_t write_once(struct io_file *file, const void *data, size_t size, u
 
 enum nokv_status io_pwrite(struct io_file *file, const void *data, size_t size, uint64_t off)
 {
+    TRY(access_check(file, IO_WRITE));
     TRY(range_check(file, "a write", off, size));
     for (size_t done = 0; done < size;) {
         int64_t n = write_once(file, (const uint8_t *)data + done, size - done, off + done);
@@ -250,6 +260,7 @@ static int64_t write_durable_once(struct io_file *file, const void *data, size_t
 
 enum nokv_status io_pwrite_durable(struct io_file *file, const void *data, size_t size, uint64_t off)
 {
+    TRY(access_check(file, IO_WRITE));
     TRY(range_check(file, "a write", off, size));
     for (size_t done = 0; done < size;) {
         int64_t n = write_durable_once(file, (const uint8_t *)data + done, size - done, off + done);
@@ -274,6 +285,7 @@ enum nokv_status io_sync(struct io_file *file)
 
 enum nokv_status io_preallocate(struct io_file *file, uint64_t off, uint64_t size)
 {
+    TRY(access_check(file, IO_WRITE));
     TRY(range_check(file, "a reservation", off, size));
     if (size == 0)
         return NOKV_OK;
@@ -289,6 +301,7 @@ enum nokv_status io_preallocate(struct io_file *file, uint64_t off, uint64_t siz
 
 enum nokv_status io_truncate(struct io_file *file, uint64_t size)
 {
+    TRY(access_check(file, IO_WRITE));
     TRY(range_check(file, "a size", 0, size));
     int64_t rc;
     do {
@@ -357,8 +370,8 @@ static void batch_read(struct io *io, struct io_read_request **batch, size_t cou
 
 static bool request_is_batched(const struct io *io, const struct io_read_request *r)
 {
-    return io->ops->read_batch != NULL && r->file->batched && r->size > 0 && r->size <= INT32_MAX &&
-           r->off <= INT64_MAX - r->size;
+    return io->ops->read_batch != NULL && r->file->batched && (r->file->flags & IO_READ) && r->size > 0 &&
+           r->size <= INT32_MAX && r->off <= INT64_MAX - r->size;
 }
 
 enum nokv_status io_read_many(struct io *io, struct io_read_request *requests, size_t count)
@@ -388,6 +401,7 @@ enum nokv_status io_read_many(struct io *io, struct io_read_request *requests, s
 
 enum nokv_status io_map(struct io_file *file, struct io_map *out_map)
 {
+    TRY(access_check(file, IO_READ));
     struct io_map map = {.io = file->io, .component = file->component};
     int64_t rc = IO_COUNTED(file->io, file->component, IO_OP_MAP, file->ops->map(file, &map));
     if (UNLIKELY(rc < 0))

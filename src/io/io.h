@@ -24,7 +24,10 @@ struct io_file;
 enum io_model {
     IO_STD,    /* pread, pwrite, fdatasync */
     IO_MMAP,   /* sealed files only: io_map; reads copy out of the mapping; writes are refused */
-    IO_DIRECT, /* O_DIRECT; any offset, size and buffer may be asked for, alignment is handled inside */
+    /* O_DIRECT; any offset, size and buffer may be asked for, alignment is handled inside. One handle writes a file at a
+     * time, and others may find it padded with zeros to a whole block until that one syncs, maps or closes it. Falls back
+     * to IO_STD where the file system refuses */
+    IO_DIRECT,
     IO_URING,  /* io_uring, one ring per thread; falls back to IO_STD where the kernel refuses */
     IO_MODEL_COUNT
 };
@@ -46,7 +49,7 @@ enum io_op {
     IO_OP_CLOSE,
     IO_OP_READ,
     IO_OP_WRITE,
-    IO_OP_SYNC,       /* file data */
+    IO_OP_SYNC,       /* file data; a durable write that is one call counts here, its bytes as written */
     IO_OP_SYNC_DIR,
     IO_OP_PREALLOCATE,
     IO_OP_TRUNCATE,
@@ -96,6 +99,8 @@ enum {
     IO_SCAN_ONCE = 8,  /* will be read through once: large read-ahead, do not keep what was not cached (RWF_DONTCACHE) */
 };
 
+/* A call that does not fit the flags is INVALID: reading needs IO_READ, writing and sizing IO_WRITE. IO_MMAP with
+ * IO_WRITE is INVALID. */
 enum nokv_status io_open(struct io *io, const char *path, enum io_component component, enum io_model model,
                          unsigned flags, struct io_file **out_file) MUST_CHECK;
 /* The handle is gone afterwards, also on error. NULL is accepted. */
@@ -134,7 +139,7 @@ struct io_read_request {
     size_t got;           /* out: less than size only at the end of the file */
     enum nokv_status status; /* out */
 };
-/* Issue them together (IO_URING files at one go) and wait for all. Returns the first failed request's status. */
+/* Issue them together (those of IO_URING and IO_DIRECT files at one go) and wait for all. Returns the first failed request's status. */
 enum nokv_status io_read_many(struct io *io, struct io_read_request *requests, size_t count) MUST_CHECK;
 
 /* ---- mappings ------------------------------------------------------------------------------------------------- */
@@ -188,8 +193,8 @@ struct io_shared {
     void *impl;
 };
 
-/* Open or create `path` with exactly `size` bytes; an existing file of that size keeps its bytes, one of another size
- * is refused with EXISTS (the caller reads it with io_pread, unlinks it and calls again). */
+/* Open or create `path` with exactly `size` bytes; an existing file of that size keeps its bytes, an empty one is taken
+ * for a new one, one of another size is refused with EXISTS (the caller reads it with io_pread, unlinks it and calls again). */
 enum nokv_status io_shared_open(struct io *io, const char *path, size_t size, struct io_shared *out_shared) MUST_CHECK;
 void io_shared_close(struct io_shared *shared); /* a zeroed one is accepted */
 

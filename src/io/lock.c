@@ -19,9 +19,7 @@
 #include "base/alloc.h"
 #include "io/posix.h"
 
-enum {
-    ATTEMPTS = 16
-}; /* each one lost to somebody who unlinked the file between our open and our lock */
+enum { ATTEMPTS = 16 }; /* each one lost to somebody who unlinked the file between our open and our lock */
 
 struct file_lock {
     struct io_lock lock;

@@ -26,9 +26,7 @@
 #define MADV_COLLAPSE 25
 #endif
 
-enum {
-    RESIDENT_PAGES_PER_CALL = 4096
-};
+enum { RESIDENT_PAGES_PER_CALL = 4096 };
 
 struct mmap_file {
     struct posix_file posix;
@@ -153,33 +151,15 @@ static int mmap_size(struct io_file *file, uint64_t *out_size)
     return 0;
 }
 
-/* open refuses IO_WRITE, so these can only be reached by a caller that did not ask for it */
-static int64_t mmap_write(struct io_file *file, const void *data, size_t size, uint64_t off)
-{
-    (void)file, (void)data, (void)size, (void)off;
-    return -EBADF;
-}
-
-static int mmap_set_size(struct io_file *file, uint64_t size)
-{
-    (void)file, (void)size;
-    return -EBADF;
-}
-
-static int mmap_preallocate(struct io_file *file, uint64_t off, uint64_t size)
-{
-    (void)file, (void)off, (void)size;
-    return -EBADF;
-}
-
 static const struct io_file_ops mmap_ops = {
     .close = mmap_close,
     .read = mmap_read,
-    .write = mmap_write,
-    .write_durable = mmap_write,
+    /* the dispatcher refuses to open such a file to be written: these are never called */
+    .write = posix_write,
+    .write_durable = posix_write_durable,
+    .preallocate = posix_preallocate,
+    .truncate = posix_truncate,
     .sync = posix_sync,
-    .preallocate = mmap_preallocate,
-    .truncate = mmap_set_size,
     .size = mmap_size,
     .start_writeback = posix_start_writeback,
     .drop_cache = posix_drop_cache,

@@ -52,6 +52,27 @@ int mmap_unmap(struct io_map *map);
 int mmap_advise(const struct io_map *map, size_t off, size_t size, enum io_advice advice);
 int mmap_resident(const struct io_map *map, size_t off, size_t size, uint64_t *out_bytes);
 
+/* direct.c */
+/* One read as the device takes it: `size` aligned bytes at `off` to `buffer`, of which the caller gets a part. */
+struct direct_read {
+    void *user;      /* the caller's buffer */
+    void *buffer;    /* this one is read into */
+    uint8_t *bounce; /* NULL, or the same and owned */
+    size_t size;     /* 0: behind the end of the file */
+    uint64_t off;
+    size_t head;   /* bytes in front of those that are wanted */
+    size_t wanted; /* not more than the caller asked for */
+};
+int direct_open(const char *path, unsigned flags, struct io_file **out_file);
+int direct_read_plan(struct io_file *file, void *buffer, size_t size, uint64_t off, struct direct_read *out);
+/* Hand over what arrived (`n` bytes or -errno); the number of bytes that the caller has now. Frees the bounce buffer.
+ */
+int64_t direct_read_land(struct direct_read *r, int64_t n);
+
+/* uring.c */
+int uring_open(struct io *io, const char *path, unsigned flags, struct io_file **out_file);
+bool uring_read_batch(struct io *io, struct io_read_request *const *requests, int64_t *results, size_t count);
+
 /* shared.c */
 int shared_open(struct io *io, const char *path, size_t size, struct io_shared *out_shared);
 void shared_close(struct io_shared *shared);

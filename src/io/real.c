@@ -44,10 +44,14 @@ static void real_sleep_ns(struct io *io, uint64_t ns)
 static int real_open(struct io *io, const char *path, enum io_component component, enum io_model model, unsigned flags,
                      struct io_file **out_file)
 {
-    (void)io, (void)component;
+    (void)component;
     switch (model) {
     case IO_MMAP:
         return mmap_open(path, flags, out_file);
+    case IO_DIRECT:
+        return direct_open(path, flags, out_file);
+    case IO_URING:
+        return uring_open(io, path, flags, out_file);
     default:
         return posix_open(path, flags, out_file);
     }
@@ -146,6 +150,7 @@ static const struct io_env_ops real_ops = {
     .resident = mmap_resident,
     .shared_open = shared_open,
     .shared_close = shared_close,
+    .read_batch = uring_read_batch,
 };
 
 enum nokv_status io_real_create(struct io **out_io)

@@ -18,9 +18,7 @@
 #include "base/alloc.h"
 #include "io/posix.h"
 
-enum {
-    FILL_CHUNK = 64 << 10
-};
+enum { FILL_CHUNK = 64 << 10 };
 
 static int fd_write_all(int fd, const uint8_t *data, size_t size, off_t off)
 {
