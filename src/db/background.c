@@ -66,13 +66,18 @@ static void soft_error_set_locked(struct nokv_db *db, enum nokv_status status)
     snprintf(db->soft_message, sizeof db->soft_message, "%s", status_message());
 }
 
+/* May go away by itself, and left nothing half done. */
+static bool is_soft(enum nokv_status status)
+{
+    return status == NOKV_ERR_NO_SPACE || status == NOKV_ERR_NO_MEMORY;
+}
+
 /* What a failed job means for the database. */
 static void job_failed(struct nokv_db *db, enum nokv_status status, const char *what)
 {
-    bool soft = status == NOKV_ERR_NO_SPACE || status == NOKV_ERR_NO_MEMORY;
     if (status == NOKV_ERR_ABORTED)
         return;
-    if (soft) {
+    if (is_soft(status)) {
         mutex_lock(&db->mu);
         soft_error_set_locked(db, status);
         mutex_unlock(&db->mu);
@@ -177,7 +182,7 @@ static enum nokv_status job_flush(struct nokv_db *db, struct job *job)
     enum nokv_status status = flush_run(&run);
     if (status == NOKV_OK) {
         status = flush_install(db, &run);
-        compaction_job_deinit(&run, status != NOKV_OK);
+        compaction_job_deinit(&run, is_soft(status));
     } else {
         compaction_job_deinit(&run, false);
     }
@@ -238,7 +243,7 @@ static enum nokv_status job_compact(struct nokv_db *db, struct job *job)
     enum nokv_status status = job->inputs.trivial_move ? NOKV_OK : compaction_run(&run);
     if (status == NOKV_OK) {
         status = compaction_install(db, &job->inputs, &run);
-        compaction_job_deinit(&run, status != NOKV_OK);
+        compaction_job_deinit(&run, is_soft(status));
     } else {
         compaction_job_deinit(&run, false);
     }

@@ -168,9 +168,12 @@ void recovery_deinit(struct recovery *r);
 /* ---- install.c (all REQUIRE mu unless said) ----------------------------------------------------------------------- */
 
 uint64_t db_allocate_number(void *db); /* takes mu */
-/* Publish what the fields say now. NO_MEMORY leaves the old view. */
-enum nokv_status db_publish_view_locked(struct nokv_db *db) MUST_CHECK;
-/* Make `edit` durable and current; may release and retake mu. `flushed`: the oldest immutable goes with it. */
+/* Room for a view, got before the point from which nothing may fail. Free an unused one with mem_free. No lock needed. */
+enum nokv_status db_view_alloc(struct view **out_view) MUST_CHECK;
+/* Publish what the fields say now. Takes `v`. */
+void db_publish_view_locked(struct nokv_db *db, struct view *v);
+/* Make `edit` durable and current; may release and retake mu. `flushed`: the oldest immutable goes with it. After NO_SPACE
+ * and NO_MEMORY the files that it adds may be removed, after other failures they must stay. */
 enum nokv_status db_install_locked(struct nokv_db *db, struct edit *edit, struct table **opened, size_t opened_count,
                                    bool flushed) MUST_CHECK;
 void view_ref(struct view *v);

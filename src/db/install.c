@@ -7,6 +7,8 @@
  *      the two loads might have dropped versions that only the older number sees.)
  * [I2] One edit is installed at a time (`installing`), in the order in which it was made durable.
  * [I3] A table is marked removed only after the edit that removes it is durable; its file goes with its last reference.
+ * [I4] Once an edit may be in the MANIFEST, the files that it names stay: a failed append that is not soft (no space, no
+ *      memory: nothing was written) leaves them as orphans for the next open, which knows what the MANIFEST says.
  */
 #include "base/alloc.h"
 #include "db/db.h"
@@ -41,11 +43,17 @@ static void view_retired(struct epoch_node *node)
     view_unref(CONTAINER_OF(node, struct view, node));
 }
 
-enum nokv_status db_publish_view_locked(struct nokv_db *db)
+enum nokv_status db_view_alloc(struct view **out_view)
 {
     struct view *v = mem_zalloc(sizeof *v);
     if (v == NULL)
         return FAIL(NO_MEMORY, "no memory for a view of the database");
+    *out_view = v;
+    return NOKV_OK;
+}
+
+void db_publish_view_locked(struct nokv_db *db, struct view *v)
+{
     atomic_init(&v->refs, 1);
     v->mem = db->mem;
     memtable_ref(v->mem);
@@ -59,7 +67,6 @@ enum nokv_status db_publish_view_locked(struct nokv_db *db)
     struct view *old = atomic_exchange_explicit(&db->view, v, memory_order_seq_cst);
     if (old)
         epoch_retire(&old->node, view_retired);
-    return NOKV_OK;
 }
 
 /* ---- numbers and files ---------------------------------------------------------------------------------------- */
@@ -203,6 +210,7 @@ enum nokv_status db_install_locked(struct nokv_db *db, struct edit *edit, struct
                                    bool flushed)
 {
     struct version *now = NULL;
+    struct view *view = NULL;
     while (db->installing)
         cond_wait(&db->state_cond, &db->mu);
     if (atomic_load_explicit(&db->poisoned, memory_order_acquire) != NOKV_OK)
@@ -214,7 +222,9 @@ enum nokv_status db_install_locked(struct nokv_db *db, struct edit *edit, struct
     }
     enum nokv_status status = version_apply(db->version, edit, &db->env, opened, opened_count, db->dir, &now);
     if (status == NOKV_OK)
-        status = edit_persist(db, edit, flushed);
+        status = db_view_alloc(&view);
+    if (status == NOKV_OK)
+        status = edit_persist(db, edit, flushed); /* [I4] nothing may fail after this */
     if (status == NOKV_OK) {
         version_switch_locked(db, now);
         if (flushed) {
@@ -223,9 +233,10 @@ enum nokv_status db_install_locked(struct nokv_db *db, struct edit *edit, struct
             db->flushed_seq = edit->last_seq;
         }
         db_update_throttle_locked(db);
-        status = db_publish_view_locked(db);
+        db_publish_view_locked(db, view);
     } else {
         version_unref(now);
+        mem_free(view);
     }
     db->installing = false;
     cond_broadcast(&db->state_cond);

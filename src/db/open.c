@@ -265,11 +265,12 @@ static enum nokv_status open_run(struct nokv_db *db)
         TRY(open_for_writing(db, &state, &r));
     if (!exists)
         TRY(parent_sync(db));
+    struct view *view = NULL;
+    TRY(db_view_alloc(&view));
     mutex_lock(&db->mu);
     db_update_throttle_locked(db);
-    enum nokv_status status = db_publish_view_locked(db);
+    db_publish_view_locked(db, view);
     mutex_unlock(&db->mu);
-    TRY(status);
     return background_start(db);
 }
 

@@ -110,7 +110,7 @@ static void memtable_unref_ptr(struct memtable **m)
 }
 
 /* Everything that may fail without harm is done; now the old log and memtable are put aside. */
-static enum nokv_status rotate_commit_locked(struct nokv_db *db, struct rlog_writer *next, struct memtable *mem)
+static void rotate_commit_locked(struct nokv_db *db, struct rlog_writer *next, struct memtable *mem, struct view *view)
 {
     struct old_log *old = &db->old_logs[db->old_log_count++];
     *old = (struct old_log){.number = rlog_number(db->wal), .writer = db->wal};
@@ -124,12 +124,13 @@ static enum nokv_status rotate_commit_locked(struct nokv_db *db, struct rlog_wri
     db->wal_held = true;
     db->spare_asked = false;
     db_update_throttle_locked(db);
-    return db_publish_view_locked(db);
+    db_publish_view_locked(db, view);
 }
 
 enum nokv_status db_rotate(struct nokv_db *db)
 {
     struct memtable *mem CLEANUP(memtable_unref_ptr) = NULL;
+    struct view *view CLEANUP(mem_free_ptr) = NULL;
     struct rlog_writer *next = NULL;
     background_run_inline(db);
     mutex_lock(&db->mu);
@@ -140,6 +141,7 @@ enum nokv_status db_rotate(struct nokv_db *db)
     TRY(status);
     TRY(db_check_writable(db));
     TRY(memtable_create(db->options.memtable_bytes, &mem));
+    TRY(db_view_alloc(&view));
     TRY(next_wal_take(db, &next));
     status = rlog_detach(db->wal);
     if (status != NOKV_OK) {
@@ -147,11 +149,9 @@ enum nokv_status db_rotate(struct nokv_db *db)
         return db_poison(db, status, "the WAL could not be written");
     }
     mutex_lock(&db->mu);
-    status = rotate_commit_locked(db, next, TAKE(mem));
+    rotate_commit_locked(db, next, TAKE(mem), TAKE(view));
     background_wake_locked(db);
     mutex_unlock(&db->mu);
-    if (status != NOKV_OK)
-        return db_poison(db, status, "no memory to publish a new memtable");
     background_run_inline(db);
     return NOKV_OK;
 }

@@ -242,7 +242,11 @@ enum nokv_status manifest_append(struct manifest *m, const struct edit *edit)
         return FAIL(TOO_LARGE, "an edit of %zu bytes does not fit a MANIFEST record", m->scratch.size);
     struct slice payload = buf_slice(&m->scratch);
     TRY(rlog_append(m->log, &payload, 1));
-    return rlog_sync(m->log);
+    /* From here on the record may be on the medium: a full disk found by the sync is no reason to try again. */
+    enum nokv_status status = rlog_sync(m->log);
+    if (status == NOKV_ERR_NO_SPACE || status == NOKV_ERR_NO_MEMORY)
+        return FAIL(IO, "the MANIFEST could not be synced: %s", status_message());
+    return status;
 }
 
 void manifest_destroy(struct manifest *m)
