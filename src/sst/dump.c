@@ -52,7 +52,9 @@ static const char *key_text(struct slice key, char text[KEY_TEXT_BYTES])
         else
             p += snprintf(p, 5, "\\x%02x", key.data[i]);
     }
-    snprintf(p, 16, n < key.size ? "...(%zu)" : "", key.size);
+    *p = 0;
+    if (n < key.size)
+        snprintf(p, 16, "...(%zu)", key.size);
     return text;
 }
 
