@@ -84,45 +84,43 @@ static bool advance(struct memtable_iter *it, enum direction dir)
 /* The deepest frame that fell out of the ring and has a sibling in the direction of the seek. */
 struct turn {
     struct frame frame;
+    enum direction dir;
     uint32_t depth; /* its index; UINT32_MAX: there is none */
 };
 
-static bool advance_or_turn(struct memtable_iter *it, enum direction dir, const struct turn *turn)
+/* push() on the way to the target of a seek. */
+static void push_target(struct memtable_iter *it, uintptr_t ref, int pos, struct turn *turn)
 {
-    if (advance(it, dir))
+    struct frame oldest = it->ring[it->depth % RING];
+    if (it->depth >= RING && sibling(oldest, turn->dir) != POS_NONE) {
+        turn->frame = oldest;
+        turn->depth = it->depth - RING;
+    }
+    push(it, ref, pos);
+}
+
+static bool advance_or_turn(struct memtable_iter *it, const struct turn *turn)
+{
+    if (advance(it, turn->dir))
         return true;
     if (turn->depth == UINT32_MAX)
         return false;
     it->base = it->depth = turn->depth;
     push(it, turn->frame.ref, turn->frame.pos);
-    return advance(it, dir);
+    return advance(it, turn->dir);
 }
 
 /* Push the nodes that branch within the first `common` bytes of `key`; returns what is below them. */
-static uintptr_t walk(struct memtable_iter *it, struct slice key, size_t common, enum direction dir, struct turn *turn)
+static uintptr_t walk(struct memtable_iter *it, struct slice key, size_t common, struct turn *turn)
 {
     uintptr_t ref = ref_load(&it->memtable->root);
     it->base = it->depth = 0;
-    turn->depth = UINT32_MAX;
     while (ref_kind(ref) != REF_LEAF && ref_node(ref)->level < common) {
-        struct frame oldest = it->ring[it->depth % RING];
-        if (it->depth >= RING && sibling(oldest, dir) != POS_NONE)
-            *turn = (struct turn){.frame = oldest, .depth = it->depth - RING};
         int byte = key.data[ref_node(ref)->level];
-        push(it, ref, byte);
+        push_target(it, ref, byte, turn);
         ref = node_child(ref, (unsigned)byte);
     }
     return ref;
-}
-
-/* `ref` branches at the end of the common prefix and has nothing at the key's byte: the nearest in `dir`, or further
- * up. */
-static bool land_beside(struct memtable_iter *it, uintptr_t ref, struct slice key, enum direction dir,
-                        const struct turn *turn)
-{
-    size_t level = ref_node(ref)->level;
-    push(it, ref, key.size > level ? key.data[level] : POS_TERMINAL);
-    return advance_or_turn(it, dir, turn);
 }
 
 /*
@@ -132,26 +130,24 @@ static bool land_beside(struct memtable_iter *it, uintptr_t ref, struct slice ke
 static bool seek_leaf(struct memtable_iter *it, struct slice key, enum direction dir, bool strict, bool *out_exact)
 {
     struct memtable_path path;
-    struct turn turn;
+    struct turn turn = {.dir = dir, .depth = UINT32_MAX};
     *out_exact = false;
     memtable_find_path(it->memtable, key, &path);
     if (path.leaf == NULL)
         return false;
-    uintptr_t ref = walk(it, key, path.common, dir, &turn);
+    uintptr_t ref = walk(it, key, path.common, &turn);
     bool branches = ref_kind(ref) != REF_LEAF && ref_node(ref)->level == path.common;
-    if (path.exact) {
+    if (branches) /* it has nothing at the key's next byte, or the key is its terminal */
+        push_target(it, ref, key.size > path.common ? key.data[path.common] : POS_TERMINAL, &turn);
+    if (path.exact && !strict) {
         it->leaf = path.leaf;
-        if (branches)
-            push(it, ref, POS_TERMINAL);
-        *out_exact = !strict;
-        return !strict || advance_or_turn(it, dir, &turn);
+        *out_exact = true;
+        return true;
     }
-    if (branches)
-        return land_beside(it, ref, key, dir, &turn);
     enum direction side = key_compare(key, leaf_key(path.leaf)) < 0 ? FORWARD : BACKWARD;
-    if (side != dir)
-        return advance_or_turn(it, dir, &turn);
-    descend(it, ref, dir);
+    if (path.exact || branches || side != dir)
+        return advance_or_turn(it, &turn);
+    descend(it, ref, dir); /* all that is left here is on the wanted side of the key */
     return true;
 }
 

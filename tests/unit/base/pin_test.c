@@ -133,6 +133,39 @@ static void unregistered_thread_unpins(void **state)
     assert_int_equal(destroyed_count(), before + 1);
 }
 
+static _Atomic int dropped; /* relaxed on purpose: it orders the threads in time and nothing more */
+
+static void *read_and_unpin(void *arg)
+{
+    struct thing *t = arg;
+    ASSERT(epoch_register() == NOKV_OK); /* a shard of its own */
+    ASSERT(t->canary == CANARY);
+    pinned_unpin(&t->pinned);
+    atomic_store_explicit(&dropped, 1, memory_order_relaxed);
+    while (atomic_load_explicit(&dropped, memory_order_relaxed) < 2)
+        sched_yield(); /* it keeps its shard until the other is done */
+    return NULL;
+}
+
+/* What a thread read under its pin comes before the destroy of another thread's later unpin (thread sanitizer). */
+static void reads_come_before_destroy(void **state)
+{
+    (void)state;
+    uint64_t before = destroyed_count();
+    struct thing *t = thing_create();
+    pthread_t thread;
+    pinned_pin(&t->pinned);
+    pinned_pin(&t->pinned);
+    pinned_unref(&t->pinned);
+    OK(thread_create(&thread, "reader", read_and_unpin, t));
+    while (atomic_load_explicit(&dropped, memory_order_relaxed) < 1)
+        sched_yield();
+    pinned_unpin(&t->pinned);
+    assert_int_equal(destroyed_count(), before + 1);
+    atomic_store_explicit(&dropped, 2, memory_order_relaxed);
+    thread_join(thread);
+}
+
 enum { READERS = 3, MAILBOXES = 64, SWAPS = 3000 };
 
 static struct thing *_Atomic published;
@@ -189,9 +222,9 @@ int main(void)
 {
     OK(epoch_register());
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(last_unref_destroys),    cmocka_unit_test(last_unpin_destroys),
-        cmocka_unit_test(epoch_section_keeps_it), cmocka_unit_test(unregistered_thread_unpins),
-        cmocka_unit_test(swaps_under_readers),
+        cmocka_unit_test(last_unref_destroys),       cmocka_unit_test(last_unpin_destroys),
+        cmocka_unit_test(epoch_section_keeps_it),    cmocka_unit_test(unregistered_thread_unpins),
+        cmocka_unit_test(reads_come_before_destroy), cmocka_unit_test(swaps_under_readers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,7 +3,7 @@
  * The memtable against a sorted array that knows the truth: lookups at every sequence number, iterators in both
  * directions, keys of every shape that makes a radix tree stumble.
  */
-#include "mem/mem.h"
+#include "mem/memtable_internal.h"
 
 #include "base/alloc.h"
 #include "test.h"
@@ -289,6 +289,39 @@ static void long_keys_make_deep_trees(void **state)
     model_deinit(&o);
 }
 
+/*
+ * A deep tree whose nodes have siblings on one side only, but for a few: a step has to climb hundreds of levels, past
+ * what an iterator remembers of its path, and to go on from there.
+ */
+static void one_sided_trees(void **state)
+{
+    (void)state;
+    uint64_t random = test_seed(6);
+    enum { DEPTH = 400 };
+    for (int side = 0; side < 3; side++) {
+        uint8_t key[DEPTH + 1];
+        struct model o;
+        model_init(&o);
+        memset(key, 'm', sizeof key);
+        for (size_t size = 1; size <= DEPTH; size++) {
+            key[size] = side == 1 ? 'z' : 'a';
+            if (side == 0)
+                model_add(&o, key, size); /* before all that it is a prefix of */
+            else
+                model_add(&o, key, size + 1);
+            key[size] = 'm';
+        }
+        static const size_t turns[] = {1, 2, 100, 101, 250};
+        for (size_t i = 0; i < ARRAY_COUNT(turns); i++) {
+            key[turns[i] - 1] = side == 1 ? 'b' : 'y';
+            model_add(&o, key, turns[i]);
+            key[turns[i] - 1] = 'm';
+        }
+        check_model(&o, &random);
+        model_deinit(&o);
+    }
+}
+
 /* A key with thousands of versions: each is found at its sequence number, quickly in both directions. */
 static void many_versions_of_a_key(void **state)
 {
@@ -300,6 +333,30 @@ static void many_versions_of_a_key(void **state)
         model_add(&o, i % 5000 ? "counter" : "count", i % 5000 ? 7 : 5);
     check_model(&o, &random);
     model_deinit(&o);
+}
+
+/* Finding any of n versions takes a number of steps that grows as log n, not as n. */
+static void versions_are_found_in_few_steps(void **state)
+{
+    (void)state;
+    enum { VERSIONS = 1 << 16, STEPS_MAX = 3 * 16 };
+    struct memtable *m;
+    struct memtable_path path;
+    struct slice key = slice_make("counter", 7);
+    OK(memtable_create(1 << 20, &m));
+    for (uint64_t seq = 1; seq <= VERSIONS; seq++)
+        OK(memtable_add(m, (struct ikey){key, key_tag(seq, KEY_VALUE)}, slice_make("v", 1)));
+    memtable_find_path(m, key, &path);
+    assert_true(path.exact);
+    for (uint64_t seq = 1; seq <= VERSIONS; seq += 97) {
+        int steps = 0;
+        const struct leaf_version *v = leaf_newest(path.leaf);
+        for (; v && tag_seq(v->tag) > seq; steps++)
+            v = tag_seq(leaf_tag(path.leaf, v->jump)) > seq ? v->jump : v->older;
+        assert_int_equal(tag_seq(leaf_tag(path.leaf, v)), seq);
+        assert_true(steps <= STEPS_MAX);
+    }
+    memtable_unref(m);
 }
 
 /* The k-th allocation fails for every k until a run completes: nothing is lost, nothing half-added appears. */
@@ -395,7 +452,9 @@ int main(void)
         cmocka_unit_test(random_keys_as_the_model),
         cmocka_unit_test(nodes_grow),
         cmocka_unit_test(long_keys_make_deep_trees),
+        cmocka_unit_test(one_sided_trees),
         cmocka_unit_test(many_versions_of_a_key),
+        cmocka_unit_test(versions_are_found_in_few_steps),
         cmocka_unit_test(allocation_failures_change_nothing),
         cmocka_unit_test(reading_allocates_nothing),
         cmocka_unit_test(pins_and_iterators_keep_it),
