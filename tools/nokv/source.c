@@ -31,6 +31,19 @@ static enum source_result open_failure(int error)
     return error == ENOENT || error == ELOOP || error == ENXIO ? SOURCE_VANISHED : SOURCE_DENIED;
 }
 
+enum source_kind source_kind(int directory_fd, const char *name)
+{
+    struct stat st;
+    int fd = open_file(directory_fd, name);
+    if (fd < 0)
+        return open_failure(errno) == SOURCE_VANISHED ? SOURCE_KIND_NONE : SOURCE_KIND_LEFT_OUT;
+    bool known = fstat(fd, &st) == 0;
+    close(fd);
+    if (!known || !S_ISREG(st.st_mode))
+        return SOURCE_KIND_NONE;
+    return (uint64_t)st.st_size > NOKV_VALUE_SIZE_MAX ? SOURCE_KIND_LEFT_OUT : SOURCE_KIND_FILE;
+}
+
 /* Up to `size` bytes at the file's position; less than 0 with errno set. */
 static ssize_t read_fully(int fd, char *data, size_t size)
 {

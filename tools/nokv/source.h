@@ -19,6 +19,15 @@ enum source_result {
     SOURCE_UNSTABLE,  /* it changed each time that it was read */
 };
 
+enum source_kind {
+    SOURCE_KIND_FILE,     /* a regular file that can be opened */
+    SOURCE_KIND_NONE,     /* not there, or not a regular file */
+    SOURCE_KIND_LEFT_OUT, /* source_read() would not give it: it may not be read, or is too large */
+};
+
+/* What `name` in `directory_fd` is now. */
+enum source_kind source_kind(int directory_fd, const char *name);
+
 /* Read the file `name` of `directory_fd` into *out. */
 enum source_result source_read(int directory_fd, const char *name, struct bytes *out);
 

@@ -28,7 +28,7 @@
 struct findings {
     uint64_t same, same_bytes, missing, extra, different;
     uint64_t unreadable; /* files that could not be compared */
-    uint64_t too_large;  /* files that import leaves out: above 1 GiB, a path above 65,535 bytes */
+    uint64_t left_out;   /* what import leaves out too: unreadable, above 1 GiB, a path above 65,535 bytes */
     uint64_t ns;
 };
 
@@ -39,6 +39,7 @@ struct verify {
     uint64_t open_ns;
     struct progress progress;
     struct findings findings;
+    struct bytes closed; /* directories that cannot be read: paths, each with its '/' and a NUL behind it */
 };
 
 static void name_difference(struct verify *verify, uint64_t *counter, const char *what, const void *path, size_t size)
@@ -81,9 +82,34 @@ static void count_comparison(struct verify *verify, enum source_comparison resul
 
 /* ---- against a directory -------------------------------------------------------------------------------------- */
 
+/* A directory that cannot be read has no files for import; what the database has below it cannot be compared. */
 static void report_directory(void *arg, const char *path, int error)
 {
-    unreadable(arg, path, strlen(path), error);
+    struct verify *verify = arg;
+    verify->findings.left_out++;
+    bytes_append(&verify->closed, path, strlen(path));
+    if (path[strlen(path) - 1] != '/')
+        bytes_append(&verify->closed, "/", 1);
+    bytes_append(&verify->closed, "", 1);
+    progress_clear(&verify->progress);
+    cli_error(verify->args, "directory %s: %s", path, strerror(error));
+}
+
+static bool is_below_closed(const struct verify *verify, nokv_slice key)
+{
+    const char *end = verify->closed.data + verify->closed.size;
+    for (const char *path = verify->closed.data; path < end; path += strlen(path) + 1)
+        if (key.size > strlen(path) && memcmp(key.data, path, strlen(path)) == 0)
+            return true;
+    return false;
+}
+
+static void key_without_file(struct verify *verify, nokv_slice key)
+{
+    if (is_below_closed(verify, key))
+        unreadable(verify, key.data, key.size, EACCES);
+    else
+        name_difference(verify, &verify->findings.extra, "extra", key.data, key.size);
 }
 
 static int compare_keys(const void *a, size_t a_size, const void *b, size_t b_size)
@@ -92,14 +118,14 @@ static int compare_keys(const void *a, size_t a_size, const void *b, size_t b_si
     return order != 0 ? order : (a_size > b_size) - (a_size < b_size);
 }
 
-/* A file without a key: missing, unless it vanished or import would have left it out. */
+/* A file without a key: missing, unless it vanished or import leaves it out. */
 static void file_without_key(struct verify *verify, const struct walk_file *file)
 {
-    struct stat st;
-    if (fstatat(file->directory_fd, file->name, &st, AT_SYMLINK_NOFOLLOW) != 0 && errno == ENOENT)
+    enum source_kind kind = source_kind(file->directory_fd, file->name);
+    if (kind == SOURCE_KIND_NONE)
         return;
-    if (file->path_size > NOKV_KEY_SIZE_MAX || (uint64_t)st.st_size > NOKV_VALUE_SIZE_MAX)
-        verify->findings.too_large++;
+    if (file->path_size > NOKV_KEY_SIZE_MAX || kind == SOURCE_KIND_LEFT_OUT)
+        verify->findings.left_out++;
     else
         name_difference(verify, &verify->findings.missing, "missing", file->path, file->path_size);
 }
@@ -116,7 +142,7 @@ static void merge(struct verify *verify, nokv_iter *iter, struct walk *walk)
                     : !nokv_iter_valid(iter) ? 1
                                              : compare_keys(key.data, key.size, file.path, file.path_size);
         if (order < 0) {
-            name_difference(verify, &verify->findings.extra, "extra", key.data, key.size);
+            key_without_file(verify, key);
         } else if (order > 0) {
             if (nokv_iter_status(iter) != NOKV_OK)
                 return;
@@ -248,8 +274,8 @@ static void print_findings_json(const struct verify *verify)
         const char *name;
         uint64_t value;
     } members[] = {
-        {"same", f->same},           {"same_bytes", f->same_bytes}, {"missing", f->missing},     {"extra", f->extra},
-        {"different", f->different}, {"unreadable", f->unreadable}, {"too_large", f->too_large}, {"ns", f->ns},
+        {"same", f->same},           {"same_bytes", f->same_bytes}, {"missing", f->missing},   {"extra", f->extra},
+        {"different", f->different}, {"unreadable", f->unreadable}, {"left_out", f->left_out}, {"ns", f->ns},
         {"open_ns", verify->open_ns}};
     json_t *object = json_object();
     for (size_t i = 0; i < sizeof members / sizeof members[0]; i++)
@@ -266,8 +292,8 @@ static void print_findings(const struct verify *verify)
     printf("  equal, byte for byte         %s, %s\n", text_count(a, f->same), text_bytes(b, f->same_bytes));
     printf("  missing, different, extra    %s, %s, %s\n", text_count(a, f->missing), text_count(b, f->different),
            text_count(c, f->extra));
-    if (f->too_large > 0)
-        printf("  beyond the limits of import  %s\n", text_count(a, f->too_large));
+    if (f->left_out > 0)
+        printf("  left out, as import does     %s\n", text_count(a, f->left_out));
     if (f->unreadable > 0)
         printf("  could not be compared        %s\n", text_count(a, f->unreadable));
     printf("  database opened in           %s\n", text_elapsed(a, verify->open_ns));
@@ -279,6 +305,7 @@ static enum cli_exit compare_and_report(struct verify *verify, const char *log, 
     uint64_t start = clock_ns();
     enum cli_exit code = log ? compare_acked(verify, log, root) : compare_tree(verify, root);
     verify->findings.ns = clock_ns() - start;
+    bytes_deinit(&verify->closed);
     if (verify->json)
         print_findings_json(verify);
     else if (!verify->quiet)

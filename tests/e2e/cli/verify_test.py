@@ -113,6 +113,24 @@ class Verify(CliTest):
         self.run_code(3, "verify", self.db, "--against", self.tree, prefix=prefix)
         self.assertIn(os.path.basename(name)[:10], self.last_error)
 
+    def test_what_import_left_out(self):
+        """What import could not read is counted and no difference; keys below a directory that was closed since then
+        cannot be compared, and that is exit code 3."""
+        prefix = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+        for name in ("closed", "closed-directory/below", "later/below"):
+            write_file(os.path.join(self.tree, name), b"content")
+        os.chmod(os.path.join(self.tree, "closed"), 0)
+        os.chmod(os.path.join(self.tree, "closed-directory"), 0)
+        self.run_code(1, "import", self.tree, self.db, prefix=prefix)
+        report = json.loads(self.ok("verify", self.db, "--against", self.tree, "--json", prefix=prefix))
+        self.assertEqual((2, 0, 0), (report["left_out"], report["missing"], report["extra"]))
+        os.chmod(os.path.join(self.tree, "later"), 0)
+        out = self.run_code(3, "verify", self.db, "--against", self.tree, prefix=prefix)
+        self.assertNotIn(b"extra\t", out)
+        self.assertIn("later/below", self.last_error)
+        for name in ("later", "closed-directory"):
+            os.chmod(os.path.join(self.tree, name), 0o700)
+
     def test_acknowledged(self):
         """--acked looks at the keys of the log only; a torn last line is passed by, a lost or changed key is found."""
         held = HeldImport(self.tree, self.path("other.db"))
