@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+/* io_uring: refusals, rings per thread, forks, rings that break. Skipped where the kernel has none. */
+#include <dirent.h>
+#include <pthread.h>
+
+#include "child.h"
+#include "io/io.h"
+
+struct bed {
+    char dir[256];
+    char path[300];
+    struct io *io;
+    struct io_file *f;
+};
+
+static uint8_t data[100000];
+
+static void bed_open(struct bed *b)
+{
+    test_dir_create(b->dir);
+    snprintf(b->path, sizeof b->path, "%s/f", b->dir);
+    for (size_t i = 0; i < sizeof data; i++)
+        data[i] = (uint8_t)(i * 7 + i / 256);
+    OK(io_real_create(&b->io));
+    OK(io_open(b->io, b->path, IO_VLOG, IO_URING, IO_READ | IO_WRITE | IO_CREATE, &b->f));
+    OK(io_pwrite(b->f, data, sizeof data, 0));
+    OK(io_sync(b->f));
+}
+
+static void bed_close(struct bed *b)
+{
+    OK(io_close(b->f));
+    io_destroy(b->io);
+    test_dir_remove(b->dir);
+}
+
+static void need_uring(struct bed *b)
+{
+    if (io_file_model(b->f) == IO_URING)
+        return;
+    bed_close(b);
+    skip();
+}
+
+/* A group of `count` reads; true when all of them are right. */
+static bool group_is_right(struct io *io, struct io_file *f, size_t count)
+{
+    enum { SIZE = 700 };
+    static _Thread_local uint8_t buffers[100][SIZE];
+    struct io_read_request requests[100];
+    for (size_t i = 0; i < count; i++)
+        requests[i] = (struct io_read_request){.file = f, .buffer = buffers[i], .size = SIZE, .off = i * 901};
+    if (io_read_many(io, requests, count) != NOKV_OK)
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        if (requests[i].got != SIZE || memcmp(buffers[i], data + i * 901, SIZE) != 0)
+            return false;
+    }
+    return true;
+}
+
+/* A group of 60 reads is one system call, and its bytes are counted. */
+static void test_group_is_one_call(void **state)
+{
+    (void)state;
+    struct bed b = {0};
+    bed_open(&b);
+    need_uring(&b);
+    const struct io_op_stats *reads = &io_component_stats(b.io, IO_VLOG)->ops[IO_OP_READ];
+    uint64_t calls = atomic_load(&reads->calls), bytes = atomic_load(&reads->bytes);
+    assert_true(group_is_right(b.io, b.f, 60));
+    assert_int_equal(atomic_load(&reads->calls), calls + 1);
+    assert_int_equal(atomic_load(&reads->bytes), bytes + 60 * 700);
+    assert_string_equal(io_uring_state(b.io), "on");
+    bed_close(&b);
+}
+
+/* ---- refusals ------------------------------------------------------------------------------------------------- */
+
+static void use_refused(const char *dir, const char *reason)
+{
+    struct io *io = NULL;
+    struct io_file *f = NULL, *g = NULL;
+    char path[300], other[300];
+    snprintf(path, sizeof path, "%s/f", dir);
+    snprintf(other, sizeof other, "%s/g", dir);
+    CHECK_OK(io_real_create(&io));
+    CHECK(strcmp(io_uring_state(io), "not used yet") == 0);
+    CHECK_OK(io_open(io, path, IO_VLOG, IO_URING, IO_READ | IO_WRITE | IO_CREATE, &f));
+    CHECK(io_file_model(f) == IO_STD);
+    CHECK(strstr(io_uring_state(io), reason) != NULL);
+    CHECK_OK(io_pwrite(f, data, sizeof data, 0));
+    CHECK_OK(io_pwrite_durable(f, data, 10, 0));
+    CHECK_OK(io_sync(f));
+    CHECK(group_is_right(io, f, 100));
+    CHECK_OK(io_open(io, other, IO_VLOG, IO_DIRECT, IO_READ | IO_WRITE | IO_CREATE, &g));
+    CHECK_OK(io_pwrite(g, data, sizeof data, 0));
+    CHECK(group_is_right(io, g, 100));
+    CHECK_OK(io_close(f));
+    CHECK_OK(io_close(g));
+    io_destroy(io);
+}
+
+static void refuse_eperm(const char *dir)
+{
+    syscall_fails(SYS_io_uring_setup, EPERM);
+    use_refused(dir, "not permitted");
+}
+
+static void refuse_enosys(const char *dir)
+{
+    syscall_fails(SYS_io_uring_setup, ENOSYS);
+    use_refused(dir, "no io_uring");
+}
+
+static void refuse_enomem(const char *dir)
+{
+    syscall_fails(SYS_io_uring_setup, ENOMEM);
+    use_refused(dir, "memory");
+}
+
+/* Where the kernel refuses a ring, files open with standard I/O, everything works and the reason can be read. */
+static void test_refused(void **state)
+{
+    (void)state;
+    void (*const refusals[])(const char *) = {refuse_eperm, refuse_enosys, refuse_enomem};
+    for (size_t i = 0; i < ARRAY_COUNT(refusals); i++) {
+        char dir[256];
+        test_dir_create(dir);
+        child_passes(refusals[i], dir);
+        test_dir_remove(dir);
+    }
+}
+
+static struct bed forked;
+
+static void break_ring(const char *dir)
+{
+    struct io_file *f = NULL;
+    char path[300];
+    uint8_t found[100];
+    snprintf(path, sizeof path, "%s/g", dir);
+    CHECK_OK(io_open(forked.io, path, IO_VLOG, IO_URING, IO_READ | IO_WRITE | IO_CREATE, &f));
+    CHECK(io_file_model(f) == IO_URING);
+    CHECK_OK(io_pwrite(f, data, sizeof data, 0));
+    syscall_fails(SYS_io_uring_enter, ENOMEM);
+    CHECK(group_is_right(forked.io, f, 100));
+    CHECK_OK(io_pwrite(f, data, 100, 0));
+    CHECK_OK(io_pwrite_durable(f, data, 100, 0));
+    CHECK_OK(io_pread_exact(f, found, 100, 0));
+    CHECK(memcmp(found, data, 100) == 0);
+    CHECK_OK(io_sync(f));
+    CHECK_OK(io_close(f));
+}
+
+static void break_ring_at_sync(const char *dir)
+{
+    struct io_file *f = NULL;
+    char path[300];
+    snprintf(path, sizeof path, "%s/h", dir);
+    CHECK_OK(io_open(forked.io, path, IO_VLOG, IO_URING, IO_READ | IO_WRITE | IO_CREATE, &f));
+    CHECK_OK(io_pwrite(f, data, sizeof data, 0));
+    syscall_fails(SYS_io_uring_enter, EBUSY);
+    CHECK_OK(io_sync(f));
+    CHECK_OK(io_close(f));
+}
+
+/* A ring that takes nothing any more is left for plain calls, in the middle of whatever was asked for. */
+static void test_broken_ring(void **state)
+{
+    (void)state;
+    bed_open(&forked);
+    need_uring(&forked);
+    child_passes(break_ring, forked.dir);
+    child_passes(break_ring_at_sync, forked.dir);
+    bed_close(&forked);
+}
+
+static void read_in_child(const char *dir)
+{
+    (void)dir;
+    CHECK(group_is_right(forked.io, forked.f, 100));
+    CHECK(group_is_right(forked.io, forked.f, 3));
+}
+
+/* A forked child makes its own ring, and the parent's goes on working. */
+static void test_fork(void **state)
+{
+    (void)state;
+    bed_open(&forked);
+    need_uring(&forked);
+    assert_true(group_is_right(forked.io, forked.f, 10));
+    child_passes(read_in_child, NULL);
+    assert_true(group_is_right(forked.io, forked.f, 10));
+    bed_close(&forked);
+}
+
+/* ---- threads -------------------------------------------------------------------------------------------------- */
+
+static unsigned open_descriptors(void)
+{
+    unsigned count = 0;
+    DIR *d = opendir("/proc/self/fd");
+    while (readdir(d) != NULL)
+        count++;
+    closedir(d);
+    return count;
+}
+
+static void *read_groups(void *arg)
+{
+    struct bed *b = arg;
+    uintptr_t right = 0;
+    for (size_t i = 1; i <= 50; i++)
+        right += group_is_right(b->io, b->f, i);
+    return (void *)right;
+}
+
+/* Threads read through rings of their own at the same time, and the rings are closed when the threads end. */
+static void test_threads(void **state)
+{
+    (void)state;
+    struct bed b = {0};
+    pthread_t threads[4];
+    bed_open(&b);
+    need_uring(&b);
+    unsigned before = open_descriptors();
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, read_groups, &b), 0);
+    for (int i = 0; i < 4; i++) {
+        void *right = NULL;
+        pthread_join(threads[i], &right);
+        assert_int_equal((uintptr_t)right, 50);
+    }
+    assert_int_equal(open_descriptors(), before);
+    bed_close(&b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_group_is_one_call), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_broken_ring),       cmocka_unit_test(test_fork),
+        cmocka_unit_test(test_threads),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
