@@ -9,6 +9,9 @@
  * Urgency: seal, flush, compaction, spare log. With more than one thread, one is always free of compactions, so that a
  * flush never waits for a merge.
  *
+ * Level 0 is merged late under a stream of writes and early otherwise (see lsm/picker.c). A pause is a second without a
+ * write, noticed by a thread that has run out of work, or a call of nokv_wait_idle; many reads count as well.
+ *
  * Failure: no space and no memory are soft: kept in soft_error, told to writers that need the work done, retried when
  * they come again or after a second. Anything else poisons the database; nothing is retried on a file after a failed sync.
  */
@@ -17,6 +20,8 @@
 #include "lsm/names.h"
 
 #include <stdio.h>
+
+enum { READS_WORTH_A_MERGE = 10000000, TICK_NS = 1000000000 };
 
 enum work { WORK_NONE, WORK_SEAL, WORK_FLUSH, WORK_COMPACT, WORK_SPARE_LOG, WORK_DELETE_LOGS };
 
@@ -258,10 +263,26 @@ static bool compaction_allowed_locked(const struct nokv_db *db)
     return !db->manual && !db->closing && db->compactions_running < limit;
 }
 
+/* Reads so far, a scan counting as much as a hundred gets: about how much more a seek pays for a further run. */
+static uint64_t reads_weighed(const struct nokv_db *db)
+{
+    uint64_t gets = 0, iterators = 0;
+    for (size_t i = 0; i < COUNTER_SLOTS; i++) {
+        gets += atomic_load_explicit(&db->counters[i].gets, memory_order_relaxed);
+        iterators += atomic_load_explicit(&db->counters[i].iterators, memory_order_relaxed);
+    }
+    return gets + iterators * 100;
+}
+
+bool background_is_tidy_locked(struct nokv_db *db)
+{
+    return db->tidy || reads_weighed(db) - db->merged_reads > READS_WORTH_A_MERGE;
+}
+
 static enum nokv_status pick_compaction_locked(struct nokv_db *db, struct job *job)
 {
-    bool found = false;
-    TRY(picker_pick(db->version, &db->picker, db->level0_busy, &job->inputs, &found));
+    bool found = false, tidy = background_is_tidy_locked(db);
+    TRY(picker_pick(db->version, &db->picker, tidy, db->level0_busy, &job->inputs, &found));
     if (!found)
         return NOKV_OK;
     enum nokv_status status = background_snapshots_locked(db, &job->snapshots, &job->snapshot_count);
@@ -273,7 +294,10 @@ static enum nokv_status pick_compaction_locked(struct nokv_db *db, struct job *j
     job->version = db->version;
     version_ref(job->version);
     db->compactions_running++;
-    db->level0_busy |= job->inputs.level == 0;
+    if (job->inputs.level == 0) {
+        db->level0_busy = true;
+        db->merged_reads = reads_weighed(db);
+    }
     job->work = WORK_COMPACT;
     return NOKV_OK;
 }
@@ -417,6 +441,19 @@ void background_run_inline(struct nokv_db *db)
     mutex_unlock(&db->mu);
 }
 
+/* Nothing is due. With a level 0 that could be tidied, look again in a while: did anybody write? */
+static void wait_for_work_locked(struct nokv_db *db)
+{
+    if (db->tidy || db->version->levels[0].count < db->options.l0_compact_files) {
+        cond_wait(&db->work_cond, &db->mu);
+        return;
+    }
+    db->tick_seq = atomic_load_explicit(&db->visible_seq, memory_order_relaxed);
+    bool woken = cond_wait_for(&db->work_cond, &db->mu, TICK_NS);
+    if (!woken && db->tick_seq == atomic_load_explicit(&db->visible_seq, memory_order_relaxed))
+        db->tidy = true;
+}
+
 static void *background_main(void *arg)
 {
     struct nokv_db *db = arg;
@@ -429,9 +466,9 @@ static void *background_main(void *arg)
         else if (status != NOKV_OK)
             soft_error_set_locked(db, status);
         else
-            cond_wait(&db->work_cond, &db->mu);
+            wait_for_work_locked(db);
         if (status != NOKV_OK && !db->closing) /* retried when a writer needs it, or in a second */
-            (void)cond_wait_for(&db->work_cond, &db->mu, 1000000000);
+            (void)cond_wait_for(&db->work_cond, &db->mu, TICK_NS);
     }
     mutex_unlock(&db->mu);
     return NULL;
@@ -507,7 +544,7 @@ nokv_status nokv_flush(nokv_db *db)
 static bool compaction_due_locked(struct nokv_db *db)
 {
     struct level_targets targets;
-    picker_targets(db->version, &db->picker, &targets);
+    picker_targets(db->version, &db->picker, background_is_tidy_locked(db), &targets);
     for (size_t l = 0; l + 1 < LEVELS_MAX; l++)
         if (targets.score[l] >= 1.0)
             return true;
@@ -518,6 +555,9 @@ nokv_status nokv_wait_idle(nokv_db *db)
 {
     if (db->options.read_only)
         return NOKV_OK;
+    mutex_lock(&db->mu);
+    db->tidy = true;
+    mutex_unlock(&db->mu);
     background_run_inline(db);
     mutex_lock(&db->mu);
     enum nokv_status status = background_status_locked(db);

@@ -99,6 +99,9 @@ struct nokv_db {
     uint64_t log_number;  /* logs below it may go */
     uint64_t flushed_seq; /* all writes up to it are in tables; the first log in use begins behind it */
     bool installing, flushing, level0_busy, closing, manual;
+    bool tidy;              /* the writes pause: merge level 0 sooner; until the next rotation */
+    uint64_t tick_seq;      /* visible_seq when a background thread last ran out of work */
+    uint64_t merged_reads;  /* reads_weighed() when level 0 was last merged */
     uint32_t compactions_running;
     uint32_t jobs_running;
     enum nokv_status soft_error; /* background work failed for want of space or memory; retried */
@@ -196,6 +199,8 @@ void background_wake_locked(struct nokv_db *db);
 void background_run_inline(struct nokv_db *db);
 /* Unlink what nobody references any more. Takes obsolete_mu. */
 void background_unlink_obsolete(struct nokv_db *db);
+/* Is it worth a merge to have few sorted runs? Nobody writes, or many have read since the last merge. */
+bool background_is_tidy_locked(struct nokv_db *db);
 /* The sequence numbers of all snapshots, ascending, for a compaction; freed with mem_free. */
 enum nokv_status background_snapshots_locked(struct nokv_db *db, uint64_t **out_seqs, size_t *out_count) MUST_CHECK;
 

@@ -40,8 +40,7 @@ static struct nokv_db *db_create(struct io *io, const char *path, const nokv_opt
                                          .level_ratio = options->level_ratio,
                                          .table_bytes = options->table_bytes,
                                          .l0_compact_files = options->l0_compact_files,
-                                         .l0_slowdown_files = options->l0_slowdown_files,
-                                         .l0_stop_files = options->l0_stop_files};
+                                         .l0_busy_files = options->l0_busy_files};
     db->sst.block_bytes = options->block_bytes;
     db->sst.filter_bits_per_key = options->filter_bits_per_key == UINT32_MAX ? 0 : options->filter_bits_per_key;
     db->env = (struct table_env){.io = io, .dir = db->dir, .obsolete = db_obsolete_table};

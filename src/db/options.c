@@ -50,7 +50,8 @@ static void defaults_fill(nokv_options *o)
     DEFAULT(level_base_bytes, u64_max(256 * MIB, o->table_bytes));
     DEFAULT(level_ratio, 10);
     DEFAULT(l0_compact_files, 4);
-    DEFAULT(l0_slowdown_files, 5 * o->l0_compact_files);
+    DEFAULT(l0_busy_files, 6 * o->l0_compact_files);
+    DEFAULT(l0_slowdown_files, o->l0_busy_files + o->l0_busy_files / 2);
     DEFAULT(l0_stop_files, 2 * o->l0_slowdown_files);
     DEFAULT(sst_read, NOKV_IO_MMAP);
     DEFAULT(wal_write, NOKV_IO_STD);
@@ -88,8 +89,9 @@ static enum nokv_status options_check(const nokv_options *o)
         {"level_base_bytes", o->level_base_bytes, o->table_bytes, 1ull << 50},
         {"level_ratio", o->level_ratio, 2, 100},
         {"l0_compact_files", o->l0_compact_files, 2, 256},
-        {"l0_slowdown_files", o->l0_slowdown_files, o->l0_compact_files, 4096},
-        {"l0_stop_files", o->l0_stop_files, o->l0_slowdown_files + 1, 8192},
+        {"l0_busy_files", o->l0_busy_files, o->l0_compact_files, 4096},
+        {"l0_slowdown_files", o->l0_slowdown_files, o->l0_busy_files, 4096},
+        {"l0_stop_files", o->l0_stop_files, o->l0_slowdown_files + 1, 65536},
     };
     TRY(limits_check(limits, ARRAY_COUNT(limits)));
     if (!is_power_of_two(o->wal_buffer_bytes))

@@ -73,10 +73,10 @@ static void component_fill(const struct nokv_db *db, enum io_component c, nokv_c
 
 /* ---- the tree --------------------------------------------------------------------------------------------------- */
 
-static void levels_fill(struct nokv_db *db, const struct version *v, nokv_stats *s)
+static void levels_fill(struct nokv_db *db, const struct version *v, bool tidy, nokv_stats *s)
 {
     struct level_targets targets;
-    picker_targets(v, &db->picker, &targets);
+    picker_targets(v, &db->picker, tidy, &targets);
     s->pending_compaction_bytes = targets.pending_bytes;
     for (size_t l = 0; l < LEVELS_MAX; l++) {
         nokv_level_stats *out = &s->levels[l];
@@ -154,11 +154,12 @@ nokv_status nokv_stats_get(nokv_db *db, bool with_residency, nokv_stats *stats)
     struct view *v = db_view_acquire(db);
     mutex_lock(&db->mu);
     state_fill_locked(db, &s);
+    bool tidy = background_is_tidy_locked(db);
     mutex_unlock(&db->mu);
     for (int c = 0; c < IO_COMPONENT_COUNT; c++)
         component_fill(db, (enum io_component)c, &s.components[c]);
     writes_fill(db, &s);
-    levels_fill(db, v->version, &s);
+    levels_fill(db, v->version, tidy, &s);
     if (with_residency)
         residency_fill(v->version, &s);
     view_unref(v);

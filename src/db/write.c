@@ -120,6 +120,7 @@ static void rotate_commit_locked(struct nokv_db *db, struct rlog_writer *next, s
     db->mem = mem;
     db->mem_log_number = rlog_number(next);
     db->wal = next;
+    db->tidy = false;
     rlog_hold(next, wait_for_seal, db);
     db->wal_held = true;
     db->spare_asked = false;

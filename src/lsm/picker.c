@@ -2,9 +2,11 @@
 /*
  * Picking compactions.
  *
- * Level 0 is merged into the base level once it has l0_compact_files and is at least half as large as what it would be
- * merged with: merging a small level 0 into a large base level rewrites the base level for little. It is merged anyway
- * from three times that count on, because each of its tables costs every read a filter probe.
+ * When level 0 is merged is a bargain between what a merge rewrites and what each of its tables costs every read: a
+ * filter probe for a get, a search for a seek. Under a stream of writes nobody gains by merging early, so level 0 may
+ * grow to l0_busy_files; a fill of a few gigabytes is then merged once, not once per four tables. When the writes
+ * pause or reads abound (`tidy`), l0_compact_files are enough, unless they are less than an eighth of the base level:
+ * then the merge would rewrite much for little.
  *
  * Of another level that is over its target, the table that overlaps the fewest bytes per own byte of the level below is
  * moved down (least write amplification); ties go to the oldest.
@@ -26,12 +28,12 @@ void compaction_inputs_deinit(struct compaction_inputs *in)
 
 /* ---- targets and scores --------------------------------------------------------------------------------------- */
 
-static bool level0_is_due(const struct version *v, const struct picker_options *o, uint32_t base_level)
+static bool level0_is_due(const struct version *v, const struct picker_options *o, bool tidy, uint32_t base_level)
 {
     const struct level *zero = &v->levels[0];
-    if (zero->count < o->l0_compact_files)
-        return false;
-    return zero->bytes >= v->levels[base_level].bytes / 2 || zero->count >= 3u * o->l0_compact_files;
+    if (zero->count >= o->l0_busy_files)
+        return true;
+    return tidy && zero->count >= o->l0_compact_files && zero->bytes >= v->levels[base_level].bytes / 8;
 }
 
 static void targets_set(const struct version *v, const struct picker_options *o, struct level_targets *t)
@@ -56,14 +58,15 @@ static void targets_set(const struct version *v, const struct picker_options *o,
         t->target[l] = o->level_base_bytes;
 }
 
-void picker_targets(const struct version *v, const struct picker_options *o, struct level_targets *out_targets)
+void picker_targets(const struct version *v, const struct picker_options *o, bool tidy,
+                    struct level_targets *out_targets)
 {
     *out_targets = (struct level_targets){0};
     targets_set(v, o, out_targets);
     const struct level *zero = &v->levels[0];
-    double by_count = (double)zero->count / (double)o->l0_compact_files;
-    bool due = level0_is_due(v, o, out_targets->base_level);
-    out_targets->score[0] = due ? by_count : (by_count < 1.0 ? by_count : 0.99);
+    double by_count = (double)zero->count / (double)(tidy ? o->l0_compact_files : o->l0_busy_files);
+    bool due = level0_is_due(v, o, tidy, out_targets->base_level);
+    out_targets->score[0] = due ? (by_count > 1.0 ? by_count : 1.0) : (by_count < 1.0 ? by_count : 0.99);
     if (due)
         out_targets->pending_bytes += zero->bytes + v->levels[out_targets->base_level].bytes;
     for (uint32_t l = out_targets->base_level; l + 1 < LEVELS_MAX; l++) {
@@ -187,12 +190,12 @@ static enum nokv_status pick_level(const struct version *v, uint32_t index, stru
     return NOKV_OK;
 }
 
-enum nokv_status picker_pick(const struct version *v, const struct picker_options *options, bool level0_busy,
+enum nokv_status picker_pick(const struct version *v, const struct picker_options *options, bool tidy, bool level0_busy,
                              struct compaction_inputs *out_inputs, bool *out_found)
 {
     struct level_targets targets;
     bool tried[LEVELS_MAX] = {0};
-    picker_targets(v, options, &targets);
+    picker_targets(v, options, tidy, &targets);
     *out_found = false;
     *out_inputs = (struct compaction_inputs){0};
     tried[0] = level0_busy;

@@ -15,9 +15,8 @@ struct picker_options {
     uint64_t level_base_bytes;
     uint32_t level_ratio;
     uint64_t table_bytes;
-    uint32_t l0_compact_files;
-    uint32_t l0_slowdown_files;
-    uint32_t l0_stop_files;
+    uint32_t l0_compact_files; /* level 0 is merged from this count on when `tidy` */
+    uint32_t l0_busy_files;    /* and from this one on otherwise */
 };
 
 struct level_targets {
@@ -27,7 +26,9 @@ struct level_targets {
     uint64_t pending_bytes;          /* rough: bytes that compactions still have to read to bring every score below 1 */
 };
 
-void picker_targets(const struct version *v, const struct picker_options *options, struct level_targets *out_targets);
+/* `tidy`: nobody writes, or many read: few sorted runs are worth a merge. */
+void picker_targets(const struct version *v, const struct picker_options *options, bool tidy,
+                    struct level_targets *out_targets);
 
 /* Inputs of a compaction, by level. Tables are borrowed from the version, which the owner must reference. */
 struct compaction_inputs {
@@ -43,7 +44,7 @@ void compaction_inputs_deinit(struct compaction_inputs *in);
  * The most urgent compaction whose tables are all free (table.compacting is false). *out_found false: none is due or
  * possible. `level0_busy`: one from level 0 runs already. NO_MEMORY.
  */
-enum nokv_status picker_pick(const struct version *v, const struct picker_options *options, bool level0_busy,
+enum nokv_status picker_pick(const struct version *v, const struct picker_options *options, bool tidy, bool level0_busy,
                              struct compaction_inputs *out_inputs, bool *out_found) MUST_CHECK;
 /* Everything that overlaps [first, last] on any level, down to the deepest (data NULL: no bound). */
 enum nokv_status picker_pick_range(const struct version *v, struct slice first, struct slice last,

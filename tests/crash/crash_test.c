@@ -15,7 +15,7 @@
 #include "history.h"
 #include "io/sim.h"
 
-enum { CHAPTERS = 12, CHAPTER_WRITES = 40 };
+enum { CHAPTERS = 14, CHAPTER_WRITES = 40 };
 
 static const char dir[] = "db";
 
@@ -30,6 +30,7 @@ static void options_draw(nokv_options *o, uint64_t seed)
     o->level_base_bytes = 64 << 10;
     o->level_ratio = 2 + (uint32_t)(test_random(&r) % 3);
     o->l0_compact_files = 2 + (uint32_t)(test_random(&r) % 2);
+    o->l0_busy_files = o->l0_compact_files;
     o->filter_bits_per_key = test_random(&r) % 4 == 0 ? UINT32_MAX : 10;
     o->background_io = test_random(&r) % 4 == 0 ? NOKV_IO_URING : NOKV_IO_STD;
 }

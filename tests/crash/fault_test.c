@@ -27,6 +27,7 @@ static void options_make(nokv_options *o, bool inline_work)
     o->level_base_bytes = 64 << 10;
     o->level_ratio = 2;
     o->l0_compact_files = 2;
+    o->l0_busy_files = 2;
 }
 
 /* Open, write, flush, compact, close; stops writing at the first error, reads on, and returns it. */
