@@ -20,9 +20,11 @@ struct memtable;
 /* One reference is the caller's. `size_hint`: the size at which it will be flushed, for chunk sizes. */
 enum nokv_status memtable_create(size_t size_hint, struct memtable **out_memtable) MUST_CHECK;
 void memtable_ref(struct memtable *m);
-void memtable_unref(struct memtable *m); /* NULL is accepted */
-/* As pins_add; REQUIRES: registered, and an epoch section or a reference keeps it alive. */
+/* NULL is accepted. REQUIRES: outside of epoch sections. So does destroying an iterator. */
+void memtable_unref(struct memtable *m);
+/* As pinned_pin; REQUIRES: registered, and an epoch section or a reference keeps it alive. */
 void memtable_pin(struct memtable *m);
+/* Any thread. The last one, after the last reference, frees the memtable here. */
 void memtable_unpin(struct memtable *m);
 
 /* Add one entry. NO_MEMORY leaves it unchanged. REQUIRES: serialised; no entry with this key and tag exists. Tags of

@@ -206,6 +206,10 @@ static void seek_from(struct memtable_iter *it, struct ikey target, enum directi
 {
     bool exact;
     bool found = seek_leaf(it, target.user, dir, false, &exact);
+    if (it->depth > it->base) { /* a seek is mostly followed by steps */
+        struct frame top = it->ring[(it->depth - 1) % RING];
+        node_prefetch_from(top.ref, top.pos, dir);
+    }
     if (!exact) {
         arrive(it, found, dir);
         return;
