@@ -5,8 +5,8 @@
  *
  *     sst_bench [entries (500000)] [value bytes (100)] [directory (/tmp)]
  *
- * Keys are 16 bytes, spread evenly. Each figure is the median of five rounds, in nanoseconds per operation; every value
- * that is read is checked, outside of the timed part where that costs anything.
+ * Keys are 16 bytes, spread evenly. Each figure is the median of five rounds, in nanoseconds per operation, of elapsed
+ * time and of processor time (which other processes disturb less). Every value that is read is checked.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,24 +43,45 @@ static void key_make(const struct bench *b, uint64_t i, unsigned salt, uint8_t k
     memcpy(key + 8, &tail, 8);
 }
 
-static void report(const char *name, double values[ROUNDS], double per)
+/* Five times elapsed and processor time. */
+struct times {
+    double wall[ROUNDS], cpu[ROUNDS];
+};
+
+struct moment {
+    uint64_t wall, cpu;
+};
+
+static struct moment now(void)
 {
-    for (int i = 0; i < ROUNDS; i++)
-        values[i] /= per;
-    printf("%-34s %8.1f ns\n", name, bench_median(values, ROUNDS));
+    return (struct moment){.wall = bench_clock_ns(), .cpu = bench_cpu_ns()};
+}
+
+/* What passed since `from`. */
+static void times_set(struct times *t, int round, struct moment from)
+{
+    struct moment to = now();
+    t->wall[round] = (double)(to.wall - from.wall);
+    t->cpu[round] = (double)(to.cpu - from.cpu);
+}
+
+static void report(const char *name, struct times *t, double per)
+{
+    printf("%-34s %8.1f ns %8.1f ns processor\n", name, bench_median(t->wall, ROUNDS) / per,
+           bench_median(t->cpu, ROUNDS) / per);
 }
 
 static void bench_build(struct bench *b, const char *path)
 {
     const struct sst_options options = {.block_bytes = 4096, .filter_bits_per_key = 10};
-    double add[ROUNDS], whole[ROUNDS];
+    struct times add, whole;
     struct sst_info info = {0};
     for (int round = 0; round < ROUNDS; round++) {
         struct sst_builder *builder = NULL;
         uint8_t key[KEY_BYTES];
         if (io_exists(b->io, path))
             must(io_unlink(b->io, path));
-        uint64_t from = bench_clock_ns();
+        struct moment from = now();
         must(sst_builder_create(b->io, path, IO_FLUSH, IO_STD, 1, &options, &builder));
         for (uint64_t i = 0; i < b->entries; i++) {
             key_make(b, i, 0, key);
@@ -68,13 +89,13 @@ static void bench_build(struct bench *b, const char *path)
             must(sst_builder_add(builder, (struct ikey){slice_make(key, KEY_BYTES), key_tag(i + 1, KEY_VALUE)},
                                  slice_make(b->value, b->value_bytes)));
         }
-        add[round] = (double)(bench_clock_ns() - from);
+        times_set(&add, round, from);
         must(sst_builder_finish(builder, &info));
-        whole[round] = (double)(bench_clock_ns() - from);
+        times_set(&whole, round, from);
         sst_builder_destroy(builder);
     }
-    report("build: add, writes included", add, (double)b->entries);
-    report("build: with finish and sync", whole, (double)b->entries);
+    report("build: add, writes included", &add, (double)b->entries);
+    report("build: with finish and sync", &whole, (double)b->entries);
     printf("%-34s %8.1f MiB, %.3f of the raw bytes\n", "file", (double)info.file_bytes / (1 << 20),
            (double)info.file_bytes / (double)info.raw_bytes);
 }
@@ -82,18 +103,18 @@ static void bench_build(struct bench *b, const char *path)
 /* Random gets of keys with this salt; the time of making the keys is taken off. Returns how many were found. */
 static uint64_t bench_get(struct bench *b, const char *name, unsigned salt)
 {
-    double values[ROUNDS];
+    struct times values;
     uint64_t found_count = 0;
     for (int round = 0; round < ROUNDS; round++) {
         uint8_t key[KEY_BYTES];
         uint64_t sum = 0;
         struct bench_rng same = b->rng;
-        uint64_t t0 = bench_clock_ns();
+        struct moment t0 = now();
         for (int n = 0; n < LOOKUPS; n++) {
             key_make(b, bench_rng_below(&same, b->entries), salt, key);
             sum += key[15] + sst_key_hash(slice_make(key, KEY_BYTES));
         }
-        uint64_t t1 = bench_clock_ns();
+        struct moment t1 = now();
         found_count = 0;
         for (int n = 0; n < LOOKUPS; n++) {
             struct lookup found;
@@ -108,21 +129,24 @@ static uint64_t bench_get(struct bench *b, const char *name, unsigned salt)
                     bench_die("wrong value");
             }
         }
-        uint64_t t2 = bench_clock_ns();
-        values[round] = (double)(t2 - t1) - (double)(t1 - t0) + (double)(sum & 1);
+        times_set(&values, round, t1);
+        values.wall[round] -= (double)(t1.wall - t0.wall);
+        values.cpu[round] -= (double)(t1.cpu - t0.cpu);
+        if (sum == 0) /* so that making the keys is not optimized away */
+            bench_die("impossible");
     }
-    report(name, values, LOOKUPS);
+    report(name, &values, LOOKUPS);
     return found_count;
 }
 
 static void bench_seek(struct bench *b, const char *name, int steps)
 {
-    double values[ROUNDS];
+    struct times values;
     struct iter *it = NULL;
     must(sst_iter_create(b->r, &it));
     for (int round = 0; round < ROUNDS; round++) {
         uint8_t key[KEY_BYTES];
-        uint64_t from = bench_clock_ns();
+        struct moment from = now();
         for (int n = 0; n < SEEKS; n++) {
             key_make(b, bench_rng_below(&b->rng, b->entries), 0, key);
             iter_seek(it, (struct ikey){slice_make(key, KEY_BYTES), tag_for_seek(KEY_SEQ_MAX)});
@@ -131,20 +155,20 @@ static void bench_seek(struct bench *b, const char *name, int steps)
             for (int i = 0; i < steps && it->valid; i++)
                 iter_next(it);
         }
-        values[round] = (double)(bench_clock_ns() - from);
+        times_set(&values, round, from);
     }
     iter_destroy(it);
-    report(name, values, SEEKS);
+    report(name, &values, SEEKS);
 }
 
 static void bench_walk(struct bench *b, const char *name, bool scan, bool backward)
 {
-    double values[ROUNDS];
+    struct times values;
     for (int round = 0; round < ROUNDS; round++) {
         struct iter *it = NULL;
         uint64_t count = 0;
         must(scan ? sst_scan_create(b->r, IO_COMPACTION, IO_STD, &it) : sst_iter_create(b->r, &it));
-        uint64_t from = bench_clock_ns();
+        struct moment from = now();
         if (backward) {
             for (iter_last(it); it->valid; iter_prev(it))
                 count++;
@@ -152,25 +176,25 @@ static void bench_walk(struct bench *b, const char *name, bool scan, bool backwa
             for (iter_first(it); it->valid; iter_next(it))
                 count++;
         }
-        values[round] = (double)(bench_clock_ns() - from);
+        times_set(&values, round, from);
         must(it->status);
         if (count != b->entries)
             bench_die("%llu entries instead of %llu", (unsigned long long)count, (unsigned long long)b->entries);
         iter_destroy(it);
     }
-    report(name, values, (double)b->entries);
+    report(name, &values, (double)b->entries);
 }
 
 /* The first get of each block, which verifies it. */
 static void bench_first_touch(struct bench *b, const char *path)
 {
-    double values[ROUNDS];
+    struct times values;
     uint64_t step = 31;
     for (int round = 0; round < ROUNDS; round++) {
         uint8_t key[KEY_BYTES];
         sst_reader_unref(b->r);
         must(sst_reader_open(b->io, path, 1, 0, &b->r));
-        uint64_t from = bench_clock_ns();
+        struct moment from = now();
         for (uint64_t i = 0; i < b->entries; i += step) {
             struct lookup found;
             key_make(b, i, 0, key);
@@ -179,9 +203,9 @@ static void bench_first_touch(struct bench *b, const char *path)
             if (!found.found)
                 bench_die("missing");
         }
-        values[round] = (double)(bench_clock_ns() - from);
+        times_set(&values, round, from);
     }
-    report("get: first of its block", values, (double)(b->entries / step));
+    report("get: first of its block", &values, (double)(b->entries / step));
 }
 
 int main(int argc, char **argv)

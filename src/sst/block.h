@@ -141,7 +141,7 @@ static inline uint32_t sst_fingerprint_match(const uint8_t *p, uint8_t fingerpri
 
 /*
  * The first version of `key` whose tag is not above `tag_max`, that is, the newest that may be seen. *out_found tells;
- * false is returned for a malformed block. REQUIRES: the block came from sst_block_open() with an extent of whole pages.
+ * false is returned for a malformed block. REQUIRES: it came from sst_block_open() with an extent of whole pages.
  */
 static inline bool sst_block_find(const struct sst_block *b, struct slice key, uint64_t hash, uint64_t tag_max,
                                   struct sst_entry *out, uint32_t *out_index, bool *out_found)

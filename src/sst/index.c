@@ -2,8 +2,8 @@
 /*
  * index.c - building an index region, and the parts of a search that only ties between key prefixes need.
  *
- * [I1] In a built index the leaves from `count` on are 2^64 - 1 and there is at least one, so each node on the path of a
- *      search has a number that is not below the wanted one.
+ * [I1] In a built index the leaves from `count` on are 2^64 - 1 and there is at least one, so each node on the path of
+ *      a search has a number that is not below the wanted one.
  *
  * The levels above the leaves are a sixteenth of them and stand in the file, so that opening a table builds nothing and
  * the whole search is in page-cache memory that all processes share. A binary search over the leaves would touch a

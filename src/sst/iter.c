@@ -80,6 +80,22 @@ static bool block_enter(struct sst_iter *it, uint64_t block_index, struct positi
     return true;
 }
 
+/*
+ * Have the cache lines on their way that the next window needs: the heads of its entries, which lie too far apart for
+ * the processor to guess, or the start of the next block, which is in another page.
+ */
+static void window_prefetch(const struct position *p, uint32_t high)
+{
+    const uint8_t *end = p->block.data + p->extent.size;
+    uint32_t stop = p->block.count - high > WINDOW_MAX ? high + WINDOW_MAX : p->block.count;
+    for (uint32_t i = high; i < stop; i++)
+        __builtin_prefetch(p->block.data + sst_block_offset(&p->block, i));
+    if (stop == p->block.count) {
+        __builtin_prefetch(end);
+        __builtin_prefetch(end + CACHE_LINE);
+    }
+}
+
 /* The entries of the window that `p` is in, ahead of it in the direction of the move. [I1] */
 static enum nokv_status position_take(struct sst_iter *it, const struct position *p)
 {
@@ -100,8 +116,9 @@ static enum nokv_status position_take(struct sst_iter *it, const struct position
             it->kind_seen = (uint8_t)kind;
         }
     }
-    if (p != &it->at)
-        it->at = *p;
+    if (it->move == MOVE_NEXT)
+        window_prefetch(p, high);
+    it->at = *p;
     it->low = low;
     it->high = high;
     return NOKV_OK;
@@ -231,7 +248,7 @@ static void iter_step(struct sst_iter *it, enum move move)
     it->base.valid = true;
     it->base.status = NOKV_OK;
     if (it->window_size < WINDOW_MAX)
-        it->window_size *= 2;
+        it->window_size *= 4;
     entry_show(it);
 }
 

@@ -3,8 +3,8 @@
  * sst/sst.h - sorted string tables: building one, reading one in place. docs/formats/sst.md is the format.
  *
  * A table is immutable once finished. Regions, each beginning on a 4 KiB boundary: header page, data blocks, filter,
- * index, properties, footer (the last 4 KiB). Blocks are read in place: a block says its checksum, size, codec and count,
- * then one fingerprint byte per entry (the point-read hash index), entry offsets, entries.
+ * index, properties, footer (the last 4 KiB). Blocks are read in place: a block says its checksum, size, codec and
+ * count, then one fingerprint byte per entry (the point-read hash index), entry offsets, entries.
  */
 #ifndef SST_SST_H
 #define SST_SST_H
@@ -57,7 +57,7 @@ void sst_builder_destroy(struct sst_builder *b);
 struct sst_reader;
 
 /*
- * Opens, checks header, footer and size against `file_bytes` (0: whatever it has) and maps the file; reads nothing else.
+ * Opens, checks header, footer and size against `file_bytes` (0: whatever it has) and maps the file; reads no more.
  * Filter, index and each block are verified on first use, once per open file. CORRUPT, NOT_SUPPORTED, NOT_FOUND, IO.
  * One reference is the caller's. The advice of the data region is set to random.
  */
