@@ -47,9 +47,7 @@ struct io_env_ops {
     bool (*read_batch)(struct io *io, struct io_read_request *const *requests, int64_t *results, size_t count);
 };
 
-enum {
-    READ_BATCH_MAX = 64
-};
+enum { READ_BATCH_MAX = 64 };
 
 struct io_file_ops {
     int (*close)(struct io_file *file); /* frees the file */

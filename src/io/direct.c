@@ -7,9 +7,9 @@
  * the rest of it: from the last partial block that this handle wrote, which is remembered (so that appending reads
  * nothing), else from the file.
  *
- * [I1] The file's size is kept here. A write behind the end pads its last block with zeros, so that the file may be longer
- *      than its size by less than a block until the next sync, close or map through this handle cuts it ("settles").
- *      What lies between the size and the end of the file is zeros.
+ * [I1] The file's size is kept here. A write behind the end pads its last block with zeros, so that the file may be
+ *      longer than its size by less than a block until the next sync, close or map through this handle cuts it
+ * ("settles"). What lies between the size and the end of the file is zeros.
  * [I2] One handle writes a file at a time; its writes take the file's mutex, because two of them may share a block.
  * [I3] `tail`, when it has an offset, equals the file's block at that offset.
  *

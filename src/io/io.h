@@ -22,40 +22,31 @@ struct io_file;
 
 /* How a file is accessed; the conformance suite runs over all of them. */
 enum io_model {
-    IO_STD,    /* pread, pwrite, fdatasync */
-    IO_MMAP,   /* sealed files only: io_map; reads copy out of the mapping; writes are refused */
-    /* O_DIRECT; any offset, size and buffer may be asked for, alignment is handled inside. One handle writes a file at a
-     * time, and others may find it padded with zeros to a whole block until that one syncs, maps or closes it. Falls back
-     * to IO_STD where the file system refuses */
+    IO_STD,  /* pread, pwrite, fdatasync */
+    IO_MMAP, /* sealed files only: io_map; reads copy out of the mapping; writes are refused */
+    /* O_DIRECT; any offset, size and buffer may be asked for, alignment is handled inside. One handle writes a file at
+     * a time, and others may find it padded with zeros to a whole block until that one syncs, maps or closes it. Falls
+     * back to IO_STD where the file system refuses */
     IO_DIRECT,
-    IO_URING,  /* io_uring, one ring per thread; falls back to IO_STD where the kernel refuses */
+    IO_URING, /* io_uring, one ring per thread; falls back to IO_STD where the kernel refuses */
     IO_MODEL_COUNT
 };
 
 /* In whose name a call is counted; the order is that of nokv_component. */
-enum io_component {
-    IO_WAL,
-    IO_MANIFEST,
-    IO_SST,
-    IO_VLOG,
-    IO_FLUSH,
-    IO_COMPACTION,
-    IO_OTHER,
-    IO_COMPONENT_COUNT
-};
+enum io_component { IO_WAL, IO_MANIFEST, IO_SST, IO_VLOG, IO_FLUSH, IO_COMPACTION, IO_OTHER, IO_COMPONENT_COUNT };
 
 enum io_op {
     IO_OP_OPEN,
     IO_OP_CLOSE,
     IO_OP_READ,
     IO_OP_WRITE,
-    IO_OP_SYNC,       /* file data; a durable write that is one call counts here, its bytes as written */
+    IO_OP_SYNC, /* file data; a durable write that is one call counts here, its bytes as written */
     IO_OP_SYNC_DIR,
     IO_OP_PREALLOCATE,
     IO_OP_TRUNCATE,
-    IO_OP_MAP,        /* map and unmap */
-    IO_OP_ADVISE,     /* every hint: writeback, drop, advice, residency */
-    IO_OP_NAMESPACE,  /* rename, unlink, mkdir, rmdir, list, stat, lock */
+    IO_OP_MAP,       /* map and unmap */
+    IO_OP_ADVISE,    /* every hint: writeback, drop, advice, residency */
+    IO_OP_NAMESPACE, /* rename, unlink, mkdir, rmdir, list, stat, lock */
     IO_OP_COUNT
 };
 
@@ -93,10 +84,10 @@ void io_sleep_ns(struct io *io, uint64_t ns);
 /* ---- files ---------------------------------------------------------------------------------------------------- */
 
 enum {
-    IO_READ = 1,       /* may be read */
-    IO_WRITE = 2,      /* may be written */
-    IO_CREATE = 4,     /* must not exist yet (EXISTS otherwise) */
-    IO_SCAN_ONCE = 8,  /* will be read through once: large read-ahead, do not keep what was not cached (RWF_DONTCACHE) */
+    IO_READ = 1,      /* may be read */
+    IO_WRITE = 2,     /* may be written */
+    IO_CREATE = 4,    /* must not exist yet (EXISTS otherwise) */
+    IO_SCAN_ONCE = 8, /* will be read through once: large read-ahead, do not keep what was not cached (RWF_DONTCACHE) */
 };
 
 /* A call that does not fit the flags is INVALID: reading needs IO_READ, writing and sizing IO_WRITE. IO_MMAP with
@@ -132,14 +123,15 @@ void io_drop_cache(struct io_file *file, uint64_t off, uint64_t size);
 
 /* One read of a group: different files, any order. */
 struct io_read_request {
-    struct io_file *file; /* in */
-    void *buffer;         /* in */
-    size_t size;          /* in */
-    uint64_t off;         /* in */
-    size_t got;           /* out: less than size only at the end of the file */
+    struct io_file *file;    /* in */
+    void *buffer;            /* in */
+    size_t size;             /* in */
+    uint64_t off;            /* in */
+    size_t got;              /* out: less than size only at the end of the file */
     enum nokv_status status; /* out */
 };
-/* Issue them together (those of IO_URING and IO_DIRECT files at one go) and wait for all. Returns the first failed request's status. */
+/* Issue them together (those of IO_URING and IO_DIRECT files at one go) and wait for all. Returns the first failed
+ * request's status. */
 enum nokv_status io_read_many(struct io *io, struct io_read_request *requests, size_t count) MUST_CHECK;
 
 /* ---- mappings ------------------------------------------------------------------------------------------------- */
@@ -170,9 +162,9 @@ bool io_map_advise(const struct io_map *map, size_t off, size_t size, enum io_ad
 uint64_t io_map_resident(const struct io_map *map, size_t off, size_t size);
 
 /*
- * Call fn(arg) with a SIGBUS that its reads of mapped files raise turned into IO for this call. fn must be pure reading:
- * no locks, no allocation (its frames are skipped over). Does not nest; costs some ten nanoseconds, no system call.
- * A SIGBUS elsewhere goes to the host program's handler. The handler is installed by the first call of
+ * Call fn(arg) with a SIGBUS that its reads of mapped files raise turned into IO for this call. fn must be pure
+ * reading: no locks, no allocation (its frames are skipped over). Does not nest; costs some ten nanoseconds, no system
+ * call. A SIGBUS elsewhere goes to the host program's handler. The handler is installed by the first call of
  * io_guard_install() and removed by the last io_guard_remove().
  */
 enum nokv_status io_guarded(enum nokv_status (*fn)(void *arg), void *arg) MUST_CHECK;
@@ -194,7 +186,8 @@ struct io_shared {
 };
 
 /* Open or create `path` with exactly `size` bytes; an existing file of that size keeps its bytes, an empty one is taken
- * for a new one, one of another size is refused with EXISTS (the caller reads it with io_pread, unlinks it and calls again). */
+ * for a new one, one of another size is refused with EXISTS (the caller reads it with io_pread, unlinks it and calls
+ * again). */
 enum nokv_status io_shared_open(struct io *io, const char *path, size_t size, struct io_shared *out_shared) MUST_CHECK;
 void io_shared_close(struct io_shared *shared); /* a zeroed one is accepted */
 

@@ -2,10 +2,10 @@
 /*
  * The shared buffer: a small file, fully allocated, mapped shared and writable, whose bytes outlive the process.
  *
- * [I1] Every block is allocated before the file is mapped, also of a file that was there before (it may have been copied
- *      with holes): a store to a hole on a full disk would end in SIGBUS.
- * [I2] A file that we created and could not finish is removed again, so that a retry starts afresh. An empty file is one
- *      whose creator died in between and counts as new.
+ * [I1] Every block is allocated before the file is mapped, also of a file that was there before (it may have been
+ *      copied with holes): a store to a hole on a full disk would end in SIGBUS.
+ * [I2] A file that we created and could not finish is removed again, so that a retry starts afresh. An empty file is
+ *      one whose creator died in between and counts as new.
  *
  * Where the file system has no fallocate, holes are filled by writing back what they read as.
  */

@@ -21,9 +21,9 @@ enum { SIM_SECTOR = 512 };
 
 struct sim_options {
     uint64_t seed;
-    uint64_t capacity_bytes;  /* 0: endless. Beyond it writes and preallocation give NO_SPACE */
-    bool short_transfers;     /* the backend below io_pread/io_pwrite moves random parts, to exercise its loops */
-    uint64_t step_ns;         /* how far an operation moves the clock; 0: 1,000 */
+    uint64_t capacity_bytes; /* 0: endless. Beyond it writes and preallocation give NO_SPACE */
+    bool short_transfers;    /* the backend below io_pread/io_pwrite moves random parts, to exercise its loops */
+    uint64_t step_ns;        /* how far an operation moves the clock; 0: 1,000 */
 };
 
 enum nokv_status sim_create(const struct sim_options *options, struct sim **out_sim) MUST_CHECK;
@@ -53,7 +53,8 @@ void sim_power_cut(struct sim *sim);
 void sim_process_kill(struct sim *sim);
 
 /* The k-th next operation of kind `op` (any: IO_OP_COUNT) on a component (any: IO_COMPONENT_COUNT) fails with errno
- * `err`, once (k = 1: the next), or, when `sticky`, from then on. A failed sync drops the unsynced data, as Linux may. */
+ * `err`, once (k = 1: the next), or, when `sticky`, from then on. A failed sync drops the unsynced data, as Linux may.
+ */
 void sim_fail(struct sim *sim, enum io_op op, enum io_component component, uint64_t k, int err, bool sticky);
 void sim_fail_clear(struct sim *sim);
 /* Did the planned failure happen? */

@@ -419,7 +419,8 @@ void sim_node_shared_end(struct sim_node *n)
         uint64_t end = at;
         while (end < n->size && sector_differs(n, end))
             end = u64_min(end + SIM_SECTOR, n->size);
-        /* Nobody to tell that memory is short. A failure that a test planned comes once: the second try is the real one. */
+        /* Nobody to tell that memory is short. A failure that a test planned comes once: the second try is the real
+         * one. */
         if (end > at && undo_push(n, at, end - at, n->shared_base + at) != 0)
             ASSERT(undo_push(n, at, end - at, n->shared_base + at) == 0);
         at = end > at ? end : at + SIM_SECTOR;

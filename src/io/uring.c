@@ -32,6 +32,12 @@ struct thread_ring {
 static _Thread_local struct thread_ring *thread_ring;
 static _Thread_local enum ring_state thread_ring_state;
 
+/*
+ * Ends and beginnings of rings in one order. A ring's pages may be those of one that another thread closed; the kernel
+ * orders that, but liburing enters it directly, so the thread sanitizer has to be told.
+ */
+static _Atomic unsigned ring_changes;
+
 static pthread_once_t ring_once = PTHREAD_ONCE_INIT;
 static pthread_key_t ring_key;
 
@@ -42,6 +48,8 @@ static void ring_close(enum ring_state next)
     struct thread_ring *r = TAKE(thread_ring);
     thread_ring_state = next;
     if (r != NULL) {
+        /* release: our accesses to the pages come before those of whoever has them next */
+        atomic_fetch_add_explicit(&ring_changes, 1, memory_order_release);
         io_uring_queue_exit(&r->ring);
         mem_free(r);
     }
@@ -86,6 +94,8 @@ static int ring_create(void)
     if (r == NULL)
         return -ENOMEM;
     int rc = queue_init(&r->ring);
+    /* acquire: see ring_close */
+    atomic_fetch_add_explicit(&ring_changes, 1, memory_order_acq_rel);
     if (rc == 0 && pthread_setspecific(ring_key, r) != 0) {
         io_uring_queue_exit(&r->ring);
         rc = -ENOMEM;
