@@ -16,6 +16,8 @@
 
 enum { RING = 4096, RECORDS_MAX = 4000, LOGS_MAX = 200 };
 
+static uint64_t scale = 1; /* how many worlds: more with the argument "long" */
+
 struct world {
     struct sim *sim;
     struct io *io;
@@ -390,7 +392,7 @@ static void test_every_step(void **state)
     enum { RECORDS = 120 };
     uint64_t seed = test_seed(31);
     struct world *w = calloc(1, sizeof *w);
-    for (uint64_t round = 0; round < 18; round++) {
+    for (uint64_t round = 0; round < 3 * scale; round++) {
         uint64_t steps = count_steps(seed + round, RECORDS);
         assert_true(steps > 40);
         for (uint64_t step = 0; step <= steps; step++) {
@@ -415,7 +417,7 @@ static void test_many_lives(void **state)
     (void)state;
     uint64_t seed = test_seed(32);
     struct world *w = calloc(1, sizeof *w);
-    for (uint64_t round = 0; round < 60; round++) {
+    for (uint64_t round = 0; round < 15 * scale; round++) {
         world_init(w, seed * 1000 + round);
         for (int life = 0; life < 20; life++) {
             live(w, 40, random_below(w, 120));
@@ -427,8 +429,10 @@ static void test_many_lives(void **state)
     free(w);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    if (argc == 2 && strcmp(argv[1], "long") == 0)
+        scale = 10;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_step),
         cmocka_unit_test(test_many_lives),
