@@ -192,19 +192,32 @@ static unsigned transfer_size(size_t size)
     return (unsigned)u64_min(size, 1u << 30); /* the rest is left to the dispatcher's loop */
 }
 
+/* Not taken by the ring, or declined: the plain call finds out whether because of a flag, and gives that up. */
+static bool is_left_to_plain_call(int64_t result)
+{
+    return result == -EAGAIN || result == -EINVAL || result == -EOPNOTSUPP;
+}
+
+static int read_flags(struct io_file *file)
+{
+    struct posix_file *p = CONTAINER_OF(file, struct posix_file, file);
+    bool is_cached = file->model != IO_DIRECT;
+    return is_cached && atomic_load_explicit(&p->can_dontcache, memory_order_relaxed) ? RWF_DONTCACHE : 0;
+}
+
 /* ---- operations ----------------------------------------------------------------------------------------------- */
 
 static int64_t uring_read(struct io_file *file, void *buffer, size_t size, uint64_t off)
 {
     struct posix_file *p = CONTAINER_OF(file, struct posix_file, file);
     struct io_uring *ring = ring_get();
-    /* what may yet be declined is tried where it can be tried again */
-    if (ring == NULL || atomic_load_explicit(&p->can_dontcache, memory_order_relaxed))
+    if (ring == NULL)
         return posix_read(file, buffer, size, off);
     struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
     io_uring_prep_read(sqe, p->fd, buffer, transfer_size(size), off);
+    sqe->rw_flags = read_flags(file);
     int64_t n = ring_run_one(ring, sqe);
-    return n == -EAGAIN ? posix_read(file, buffer, size, off) : n;
+    return is_left_to_plain_call(n) ? posix_read(file, buffer, size, off) : n;
 }
 
 static int64_t uring_write(struct io_file *file, const void *data, size_t size, uint64_t off)
@@ -229,8 +242,7 @@ static int64_t uring_write_durable(struct io_file *file, const void *data, size_
     io_uring_prep_write(sqe, p->fd, data, transfer_size(size), off);
     sqe->rw_flags = RWF_DSYNC;
     int64_t n = ring_run_one(ring, sqe);
-    /* declined: the plain call finds out whether by the kernel or by the file system */
-    return n == -EAGAIN || n == -EINVAL || n == -EOPNOTSUPP ? posix_write_durable(file, data, size, off) : n;
+    return is_left_to_plain_call(n) ? posix_write_durable(file, data, size, off) : n;
 }
 
 static int uring_sync(struct io_file *file)
@@ -290,6 +302,7 @@ static void batch_prepare(struct io_uring *ring, const struct io_read_request *r
     ASSERT(sqe != NULL); /* the ring is empty between calls, and as large as a batch */
     io_uring_prep_read(sqe, CONTAINER_OF(r->file, struct posix_file, file)->fd, plan->buffer, transfer_size(plan->size),
                        plan->off);
+    sqe->rw_flags = read_flags(r->file);
     io_uring_sqe_set_data64(sqe, index);
 }
 
@@ -316,7 +329,7 @@ bool uring_read_batch(struct io *io, struct io_read_request *const *requests, in
         ring_run(ring, results, prepared);
     io_count_call(io, requests[0]->file->component, IO_OP_READ, begin, 0);
     for (size_t i = 0; i < count; i++) {
-        results[i] = direct_read_land(&plans[i], results[i]);
+        results[i] = direct_read_land(&plans[i], is_left_to_plain_call(results[i]) ? -EAGAIN : results[i]);
         if (results[i] > 0)
             io_count_bytes(io, requests[i]->file->component, IO_OP_READ, (uint64_t)results[i]);
     }

@@ -4,6 +4,7 @@
  * short transfers. What passes here is what the engine may rely on, whichever backend a component is given.
  */
 #include <errno.h>
+#include <pthread.h>
 
 #include "base/alloc.h"
 #include "io/sim.h"
@@ -408,6 +409,52 @@ static void test_hints(void **state)
         OK(io_pread_exact(f, found + off, 5000, off));
     assert_memory_equal(found, data, sizeof data);
     OK(io_close(f));
+}
+
+struct writer {
+    struct io_file *f;
+    unsigned index;
+    bool failed;
+};
+
+enum { WRITERS = 4, SLOTS = 200, SLOT_BYTES = 100 };
+
+/* Every WRITERS-th slot, so that neighbours belong to different threads and share blocks. */
+static void *write_slots(void *arg)
+{
+    struct writer *w = arg;
+    uint8_t slot[SLOT_BYTES], found[SLOT_BYTES];
+    memset(slot, (int)w->index + 1, sizeof slot);
+    for (unsigned i = w->index; i < SLOTS; i += WRITERS) {
+        uint64_t off = (uint64_t)i * SLOT_BYTES;
+        w->failed |= (i / WRITERS % 10 == 9 ? io_pwrite_durable(w->f, slot, sizeof slot, off)
+                                            : io_pwrite(w->f, slot, sizeof slot, off)) != NOKV_OK;
+        w->failed |= io_pread_exact(w->f, found, sizeof found, off) != NOKV_OK;
+        w->failed |= memcmp(slot, found, sizeof slot) != 0;
+    }
+    return NULL;
+}
+
+/* Threads write their own bytes of one file at the same time, in blocks that they share, and nobody's get lost. */
+static void test_concurrent_writers(void **state)
+{
+    struct bed *b = *state;
+    struct writer writers[WRITERS];
+    pthread_t threads[WRITERS];
+    static uint8_t expected[SLOTS * SLOT_BYTES];
+    struct io_file *f = create(b, 0);
+    for (unsigned i = 0; i < WRITERS; i++) {
+        writers[i] = (struct writer){.f = f, .index = i};
+        assert_int_equal(pthread_create(&threads[i], NULL, write_slots, &writers[i]), 0);
+    }
+    for (unsigned i = 0; i < WRITERS; i++) {
+        pthread_join(threads[i], NULL);
+        assert_false(writers[i].failed);
+    }
+    OK(io_close(f));
+    for (unsigned i = 0; i < SLOTS; i++)
+        memset(expected + i * SLOT_BYTES, (int)(i % WRITERS) + 1, SLOT_BYTES);
+    expect_file(b, 0, expected, sizeof expected);
 }
 
 /* ---- groups of reads ------------------------------------------------------------------------------------------ */
@@ -874,6 +921,7 @@ static void test_without_memory(void **state)
     X(test_preallocate)              \
     X(test_appends)                  \
     X(test_large_transfers)          \
+    X(test_concurrent_writers)       \
     X(test_hints)                    \
     X(test_read_many)                \
     X(test_read_many_with_a_failure) \

@@ -75,6 +75,24 @@ static void test_group_is_one_call(void **state)
     bed_close(&b);
 }
 
+/* Files that are scanned once are read through the ring as well, one by one and in groups. */
+static void test_scan_once(void **state)
+{
+    (void)state;
+    struct bed b = {0};
+    struct io_file *f = NULL;
+    static uint8_t found[sizeof data];
+    bed_open(&b);
+    need_uring(&b);
+    OK(io_open(b.io, b.path, IO_COMPACTION, IO_URING, IO_READ | IO_SCAN_ONCE, &f));
+    assert_true(group_is_right(b.io, f, 60));
+    OK(io_pread_exact(f, found, sizeof found, 0));
+    assert_memory_equal(found, data, sizeof data);
+    assert_true(atomic_load(&io_component_stats(b.io, IO_COMPACTION)->ops[IO_OP_READ].calls) < 60);
+    OK(io_close(f));
+    bed_close(&b);
+}
+
 /* ---- refusals ------------------------------------------------------------------------------------------------- */
 
 static void use_refused(const char *dir, const char *reason)
@@ -239,9 +257,8 @@ static void test_threads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_group_is_one_call), cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_broken_ring),       cmocka_unit_test(test_fork),
-        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_group_is_one_call), cmocka_unit_test(test_scan_once), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_broken_ring),       cmocka_unit_test(test_fork),      cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
