@@ -44,11 +44,12 @@ enum nokv_status reader_window(struct rlog_reader *r, uint64_t off, size_t size,
     return NOKV_OK;
 }
 
+/* What the window held is lost. REQUIRES: at least the file's size or WINDOW_BYTES, whichever is less. */
 static enum nokv_status grow_window(struct rlog_reader *r, size_t capacity)
 {
     uint8_t *window = mem_alloc(capacity);
     if (window == NULL)
-        return FAIL(NO_MEMORY, "log %s: record of %zu bytes", r->path, capacity);
+        return FAIL(NO_MEMORY, "log %s: window of %zu bytes", r->path, capacity);
     mem_free(r->window);
     r->window = window;
     r->window_capacity = capacity;
@@ -299,12 +300,11 @@ static enum nokv_status reader_init(struct rlog_reader *r, const struct rlog_rea
     if (o->last)
         r->ring = o->ring;
     r->path = mem_strdup(o->path);
-    r->window_capacity = WINDOW_BYTES;
-    r->window = mem_alloc(WINDOW_BYTES);
-    if (r->path == NULL || r->window == NULL)
-        return FAIL(NO_MEMORY, "log %s: window of %d bytes", o->path, WINDOW_BYTES);
+    if (r->path == NULL)
+        return FAIL(NO_MEMORY, "log %s", o->path);
     TRY(io_open(o->io, o->path, o->component, IO_STD, IO_READ | IO_SCAN_ONCE, &r->file));
     TRY(io_size(r->file, &r->file_size));
+    TRY(grow_window(r, (size_t)u64_min(WINDOW_BYTES, u64_max(r->file_size, RLOG_FILE_HEADER))));
     return check_header(r);
 }
 

@@ -53,7 +53,8 @@ struct rlog_reader {
 /* The record that belongs at `off`: the file's, otherwise the ring's. */
 enum nokv_status reader_record_at(struct rlog_reader *r, uint64_t off, struct record *out_record) MUST_CHECK;
 
-/* `size` bytes of the file at `off`, in the window. REQUIRES: they are inside the file; size <= WINDOW_BYTES. */
+/* `size` bytes of the file at `off`, in the window. REQUIRES: they are inside the file; size <= WINDOW_BYTES (or
+ * window_capacity). */
 enum nokv_status reader_window(struct rlog_reader *r, uint64_t off, size_t size, const uint8_t **out_bytes) MUST_CHECK;
 
 /*
