@@ -162,26 +162,30 @@ void db_update_throttle_locked(struct nokv_db *db)
 
 /* ---- edits ---------------------------------------------------------------------------------------------------- */
 
-/* The tables that the edit removes and does not add again (a trivial move does both) are nobody's now. */
-static void removed_tables_mark(const struct version *old, const struct version *now)
+static bool edit_adds(const struct edit *edit, uint64_t number)
 {
-    for (size_t l = 0; l < LEVELS_MAX; l++)
-        for (size_t i = 0; i < old->levels[l].count; i++) {
-            struct table *t = old->levels[l].tables[i];
-            bool kept = false;
-            for (size_t k = 0; k < LEVELS_MAX && !kept; k++)
-                for (size_t j = 0; j < now->levels[k].count && !kept; j++)
-                    kept = now->levels[k].tables[j] == t;
-            if (!kept)
-                atomic_store_explicit(&t->removed, true, memory_order_relaxed);
-        }
+    for (size_t i = 0; i < edit->add_count; i++)
+        if (edit->adds[i].table.number == number)
+            return true;
+    return false;
 }
 
-static void version_switch_locked(struct nokv_db *db, struct version *now)
+/* The tables that the edit removes and does not add again (a trivial move does both) are nobody's now. */
+static void removed_tables_mark(const struct version *old, const struct edit *edit)
+{
+    for (size_t i = 0; i < edit->remove_count; i++) {
+        const struct level *level = &old->levels[edit->removes[i].level];
+        for (size_t j = 0; j < level->count; j++)
+            if (level->tables[j]->desc.number == edit->removes[i].number && !edit_adds(edit, edit->removes[i].number))
+                atomic_store_explicit(&level->tables[j]->removed, true, memory_order_relaxed);
+    }
+}
+
+static void version_switch_locked(struct nokv_db *db, struct version *now, const struct edit *edit)
 {
     struct version *old = db->version;
     db->version = now;
-    removed_tables_mark(old, now);
+    removed_tables_mark(old, edit);
     version_unref(old);
 }
 
@@ -226,7 +230,7 @@ enum nokv_status db_install_locked(struct nokv_db *db, struct edit *edit, struct
     if (status == NOKV_OK)
         status = edit_persist(db, edit, flushed); /* [I4] nothing may fail after this */
     if (status == NOKV_OK) {
-        version_switch_locked(db, now);
+        version_switch_locked(db, now, edit);
         if (flushed) {
             immutable_pop_locked(db);
             db->log_number = edit->log_number;

@@ -168,23 +168,18 @@ static enum nokv_status level_finish(struct level *level, size_t index, const ch
     if (level->count == 0)
         return NOKV_OK;
     qsort(level->tables, level->count, sizeof *level->tables, index == 0 ? compare_newest_first : compare_smallest_first);
-    if (index == 0)
-        return NOKV_OK;
     for (size_t i = 1; i < level->count; i++) {
         const struct table *a = level->tables[i - 1], *b = level->tables[i];
+        if (a->desc.number == b->desc.number)
+            return FAIL(CORRUPT, "%s: adds table %llu to level %zu twice", where, (unsigned long long)a->desc.number,
+                        index);
+        if (index == 0)
+            continue;
         if (key_compare(a->desc.largest.user, b->desc.smallest.user) >= 0)
             return FAIL(CORRUPT, "%s: tables %llu and %llu overlap on level %zu", where,
                         (unsigned long long)a->desc.number, (unsigned long long)b->desc.number, index);
     }
-    return level_prefixes_build(level);
-}
-
-static bool level_has(const struct level *level, uint64_t number)
-{
-    for (size_t i = 0; i < level->count; i++)
-        if (level->tables[i]->desc.number == number)
-            return true;
-    return false;
+    return index == 0 ? NOKV_OK : level_prefixes_build(level);
 }
 
 /* A reference to the table that `add` describes: opened already (here, or in the base version, moved), or opened now. */
@@ -236,9 +231,6 @@ static enum nokv_status level_apply(struct version *v, const struct version *bas
     for (size_t i = 0; i < edit->add_count; i++) {
         if (edit->adds[i].level != index)
             continue;
-        if (level_has(to, edit->adds[i].table.number))
-            return FAIL(CORRUPT, "%s: adds table %llu to level %u twice", where,
-                        (unsigned long long)edit->adds[i].table.number, index);
         TRY(table_for_add(base, &edit->adds[i], env, opened, opened_count, &to->tables[to->count]));
         to->count++;
     }
@@ -283,11 +275,19 @@ size_t level_find(const struct level *level, struct slice user_key)
     if (c < 0 || n < common)
         return 0;
     uint64_t wanted = key_prefix(user_key, common);
-    size_t i = prefix_lower_bound(level->largest_prefixes, level->count, wanted);
-    while (i < level->count && level->largest_prefixes[i] == wanted &&
-           key_compare(level->tables[i]->desc.largest.user, user_key) < 0)
-        i++;
-    return i;
+    size_t low = prefix_lower_bound(level->largest_prefixes, level->count, wanted), high = low;
+    if (UNLIKELY(low < level->count && level->largest_prefixes[low] == wanted && wanted != UINT64_MAX))
+        high = prefix_lower_bound(level->largest_prefixes, level->count, wanted + 1);
+    else if (UNLIKELY(wanted == UINT64_MAX))
+        high = level->count;
+    while (low < high) { /* equal prefixes say nothing: compare the keys */
+        size_t mid = low + (high - low) / 2;
+        if (key_compare(level->tables[mid]->desc.largest.user, user_key) < 0)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low;
 }
 
 void level_overlap(const struct level *level, struct slice smallest, struct slice largest, size_t *out_begin,
