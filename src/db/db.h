@@ -162,8 +162,9 @@ struct recovery {
     uint64_t records, cut_bytes; /* out */
 };
 /*
- * Replay the logs from `log_number` on. With `repair` the last one is cut, sealed and made durable, and what only the
- * shared buffer had is written to it: afterwards the buffer may be used for another log. CORRUPT, IO, NO_MEMORY.
+ * Replay the logs from `log_number` on. With `repair` empty logs at the end are removed, the last one in use is cut,
+ * sealed and made durable, and what only the shared buffer had is written to it: afterwards the buffer may be used for
+ * another log. CORRUPT, IO, NO_MEMORY.
  */
 enum nokv_status recovery_run(struct nokv_db *db, uint64_t log_number, bool repair, struct recovery *r) MUST_CHECK;
 void recovery_deinit(struct recovery *r);

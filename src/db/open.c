@@ -2,7 +2,7 @@
 /*
  * Opening and closing.
  *
- *   lock ─► CURRENT, MANIFEST ─► tables opened (not read) ─► logs replayed, tail repaired ─► empty logs removed
+ *   lock ─► CURRENT, MANIFEST ─► tables opened (not read) ─► logs replayed, unused logs removed, tail repaired
  *        ─► new MANIFEST, CURRENT switched ─► new log ─► orphans removed ─► view published ─► threads
  *
  * Recovery time depends on what was not flushed, never on the size of the tables. A crash anywhere on the way leaves
@@ -151,20 +151,6 @@ static enum nokv_status state_load(struct nokv_db *db, bool exists, struct manif
     return version_create_empty(&state->version);
 }
 
-/* Logs that were made ahead of time and never used. They must be gone for good before a newer log exists: a log that
- * is not the last has to be sealed. */
-static enum nokv_status empty_logs_remove(struct nokv_db *db, const struct recovery *r)
-{
-    if (r->used == r->log_count)
-        return NOKV_OK;
-    for (size_t i = r->used; i < r->log_count; i++) {
-        char path[PATH_SIZE_MAX];
-        TRY(path_wal(path, db->dir, r->logs[i]));
-        TRY(io_unlink(db->io, path));
-    }
-    return io_sync_dir(db->io, db->dir);
-}
-
 /* What was replayed becomes the active memtable, or, when it is large or stands on many logs, the first to be flushed. */
 static enum nokv_status memtables_setup(struct nokv_db *db, struct recovery *r, uint64_t log_number, uint64_t new_log)
 {
@@ -234,7 +220,6 @@ static enum nokv_status orphan_remove(void *arg, const char *name)
 
 static enum nokv_status open_for_writing(struct nokv_db *db, struct manifest_state *state, struct recovery *r)
 {
-    TRY(empty_logs_remove(db, r));
     TRY(shared_buffer_open(db));
     db->next_number = u64_max(state->next_number, r->number_max + 1);
     uint64_t manifest_number = db->next_number++, wal_number = db->next_number++;

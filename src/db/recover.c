@@ -139,22 +139,40 @@ static enum nokv_status log_replay(struct recovery *r, struct rlog_reader *reade
     }
 }
 
-/* One log; the last one is cut and sealed when `repair`. *out_sealed: it was complete, so the next may have been in use. */
-static enum nokv_status log_recover(struct nokv_db *db, struct recovery *r, uint64_t number, bool last,
-                                    struct slice ring, bool repair, bool *out_sealed)
+/*
+ * Logs that were made ahead of time and never used. They must be gone for good before the log in front of them is sealed:
+ * behind a sealed log the next open would look for its continuation in them, and in the shared buffer. [I2]
+ */
+static enum nokv_status empty_logs_remove(struct nokv_db *db, const struct recovery *r, size_t first)
+{
+    if (first == r->log_count)
+        return NOKV_OK;
+    for (size_t i = first; i < r->log_count; i++) {
+        char path[PATH_SIZE_MAX];
+        TRY(path_wal(path, db->dir, r->logs[i]));
+        TRY(io_unlink(db->io, path));
+    }
+    return io_sync_dir(db->io, db->dir);
+}
+
+/* Log `index`; the last one is cut and sealed when `repair`. *out_sealed: it was complete, so the next may be in use. */
+static enum nokv_status log_recover(struct nokv_db *db, struct recovery *r, size_t index, bool last, struct slice ring,
+                                    bool repair, bool *out_sealed)
 {
     char path[PATH_SIZE_MAX];
     struct rlog_end_report report;
     struct rlog_reader *reader CLEANUP(rlog_reader_close_ptr) = NULL;
-    TRY(path_wal(path, db->dir, number));
-    TRY(log_open(db, path, number, last, ring, &reader));
+    TRY(path_wal(path, db->dir, r->logs[index]));
+    TRY(log_open(db, path, r->logs[index], last, ring, &reader));
     TRY(log_replay(r, reader, path));
     rlog_reader_end(reader, &report);
     r->cut_bytes += report.cut_bytes;
     *out_sealed = report.sealed;
-    if (last && repair) /* also when it is sealed: the seal may stand in the buffer only */
-        TRY(rlog_repair_tail(reader));
-    return NOKV_OK;
+    if (!last || !repair)
+        return NOKV_OK;
+    if (!report.sealed)
+        TRY(empty_logs_remove(db, r, index + 1));
+    return rlog_repair_tail(reader); /* also when it is sealed: the seal may stand in the buffer only */
 }
 
 /* The bytes of the shared buffer as the last process left them. Absent is empty. */
@@ -193,7 +211,7 @@ enum nokv_status recovery_run(struct nokv_db *db, uint64_t log_number, bool repa
     bool sealed = true;
     for (; r->used < r->log_count && sealed; r->used++) {
         bool last = r->used >= tail;
-        TRY(log_recover(db, r, r->logs[r->used], last, last ? buf_slice(&ring) : (struct slice){0}, repair, &sealed));
+        TRY(log_recover(db, r, r->used, last, last ? buf_slice(&ring) : (struct slice){0}, repair, &sealed));
     }
     return NOKV_OK;
 }
