@@ -37,6 +37,7 @@ static void usage_print(FILE *out)
           "  --seed S              of keys, values and choices (1)\n"
           "  --quick               1000000 keys, 2 seconds\n"
           "  --json                run: one JSON object per phase\n"
+          "  --stats               run: the engine's own statistics after each phase, to standard error\n"
           "  --keep, --existing    run: leave the database behind; take up one that was left\n"
           "  --runs R              compare: rounds (3)\n"
           "  --out FILE            compare: append the JSON lines there\n\n"
@@ -69,6 +70,8 @@ static bool flag_take(struct command *c, const char *option)
 {
     if (strcmp(option, "--json") == 0)
         c->run.json = true;
+    else if (strcmp(option, "--stats") == 0)
+        c->run.stats = true;
     else if (strcmp(option, "--keep") == 0)
         c->run.keep = true;
     else if (strcmp(option, "--existing") == 0)

@@ -15,7 +15,7 @@
 
 #include "nokv_bench_util.h"
 
-enum { POOL_SIZE = 1 << 20, HEAD_SIZE = 8 };
+enum { POOL_SIZE = 1 << 16, HEAD_SIZE = 8 };
 
 void data_init(struct data *data, uint64_t seed, uint64_t keys, size_t value_size)
 {
@@ -59,7 +59,7 @@ static uint64_t value_hash(const struct data *data, uint64_t index, uint64_t ver
 
 static const uint8_t *value_cut(const struct data *data, uint64_t hash)
 {
-    return data->pool + (hash >> 44); /* 20 bits: below POOL_SIZE */
+    return data->pool + (hash >> 48); /* 16 bits: below POOL_SIZE */
 }
 
 void data_value(const struct data *data, uint64_t index, uint64_t version, uint8_t *out_value)

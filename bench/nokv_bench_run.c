@@ -387,6 +387,8 @@ int run_execute(const struct run_options *options)
         phase_run(&run, &phases[i], result);
         (options->json ? result_print_json : result_print_text)(&run, result);
         wrong = wrong || result->wrong;
+        if (options->stats && run.engine->stats)
+            run.engine->stats(run.db);
         if (!phases[i].workload->reads && phases[i].workload->body)
             run.after = phases[i].workload->name;
     }

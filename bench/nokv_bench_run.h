@@ -26,6 +26,7 @@ struct run_options {
     unsigned filter_bits;
     unsigned round; /* copied into the results */
     bool json;
+    bool stats;    /* after each phase, the engine's own statistics to standard error */
     bool keep;     /* leave the database behind ... */
     bool existing; /* ... and take up one that was left: it must hold `keys` keys of the same seed */
 };

@@ -42,6 +42,7 @@ struct engine {
      * by only to make sure that it was over (polling); they are not the engine's.
      */
     uint64_t (*settle)(void *db);
+    void (*stats)(void *db); /* what the engine tells of itself, to standard error; may be NULL */
 
     void *(*session_begin)(void *db);
     void (*session_end)(void *session);

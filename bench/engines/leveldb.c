@@ -122,6 +122,13 @@ static uint64_t level_settle(void *handle)
     return now - quiet_since;
 }
 
+static void level_stats(void *handle)
+{
+    char *text = leveldb_property_value(((struct level *)handle)->db, "leveldb.stats");
+    fputs(text, stderr);
+    leveldb_free(text);
+}
+
 static void *level_session_begin(void *handle)
 {
     struct level_session *s = bench_alloc(sizeof *s);
@@ -221,6 +228,7 @@ const struct engine engine_leveldb = {
     .open = level_open,
     .close = level_close,
     .settle = level_settle,
+    .stats = level_stats,
     .session_begin = level_session_begin,
     .session_end = level_session_end,
     .put = level_put,

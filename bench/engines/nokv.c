@@ -6,6 +6,7 @@
  * page cache is not bounded by the budget.
  */
 #include <nokv/nokv.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "engines/engine.h"
@@ -46,6 +47,14 @@ static uint64_t nk_settle(void *db)
     check(nokv_flush(db), "flush");
     check(nokv_wait_idle(db), "wait_idle");
     return 0;
+}
+
+static void nk_stats(void *db)
+{
+    char *text;
+    check(nokv_stats_text(db, &text), "stats");
+    fputs(text, stderr);
+    nokv_free(text);
 }
 
 static void *nk_session_begin(void *db)
@@ -133,6 +142,7 @@ const struct engine engine_nokv = {
     .open = nk_open,
     .close = nk_close,
     .settle = nk_settle,
+    .stats = nk_stats,
     .session_begin = nk_session_begin,
     .session_end = nk_session_end,
     .put = nk_put,

@@ -6,6 +6,7 @@
  * jobs). Point reads use the pinned interface, which does not copy.
  */
 #include <rocksdb/c.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -115,6 +116,13 @@ static uint64_t rocks_settle(void *handle)
     return now - quiet_since;
 }
 
+static void rocks_stats(void *handle)
+{
+    char *text = rocksdb_property_value(((struct rocks *)handle)->db, "rocksdb.stats");
+    fputs(text, stderr);
+    rocksdb_free(text);
+}
+
 static void *rocks_session_begin(void *handle)
 {
     struct rocks_session *s = bench_alloc(sizeof *s);
@@ -202,10 +210,10 @@ static void rocks_entry(void *session, struct bytes *out_key, struct bytes *out_
     out_value->data = rocksdb_iter_value(s->iter, &out_value->size);
 }
 
-#define ROCKS_FUNCTIONS                                                                                         \
-    .package = "librocksdb-dev", .version = rocks_version, .close = rocks_close, .settle = rocks_settle,        \
-    .session_begin = rocks_session_begin, .session_end = rocks_session_end, .put = rocks_put, .get = rocks_get, \
-    .get_done = rocks_get_done, .seek = rocks_seek, .next = rocks_next, .entry = rocks_entry,                   \
+#define ROCKS_FUNCTIONS                                                                                             \
+    .package = "librocksdb-dev", .version = rocks_version, .close = rocks_close, .settle = rocks_settle,            \
+    .stats = rocks_stats, .session_begin = rocks_session_begin, .session_end = rocks_session_end, .put = rocks_put, \
+    .get = rocks_get, .get_done = rocks_get_done, .seek = rocks_seek, .next = rocks_next, .entry = rocks_entry,     \
     .scan_done = rocks_scan_done
 
 extern const struct engine engine_rocksdb, engine_rocksdb_mmap;
