@@ -127,23 +127,39 @@ files were when they were read. Run it again, or name a directory that nobody wr
 
 # ---- the steps -----------------------------------------------------------------------------------------------------
 
-acked_bytes() { tail -n 1 "$work/acked.log" 2>/dev/null | awk -F '\t' 'NF == 3 { n = $3 } END { print n + 0 }'; }
+# Sets acked_bytes to the last sum in the log; a torn last line gives less, or 0. No command substitution here: bash 5.2
+# can stumble over a Ctrl-C that arrives while it parses one, and this runs all the time.
+read_acked_bytes() {
+    acked_bytes=0
+    tail -n 1 "$work/acked.log" >"$work/last" || return 0
+    IFS=$'\t' read -r _ _ acked_bytes <"$work/last" || true
+    [[ $acked_bytes =~ ^[0-9]+$ ]] || acked_bytes=0
+}
+
+wait_until_half() {
+    read_acked_bytes
+    while kill -0 "$child" 2>/dev/null && [[ $acked_bytes -lt $((tree_bytes / 2)) ]]; do
+        sleep 0.02
+        read_acked_bytes
+    done
+}
 
 import_and_kill() {
-    local half=$((tree_bytes / 2)) begin end code=0
+    local begin end code=0
     headline "Import the tree, and kill the process in the middle with SIGKILL"
     show_command "nokv import $tree db --ack-fd 3 3>acked.log   # acked.log: what was acknowledged"
     : >"$work/acked.log"
     begin=$(now_ns)
     "$nokv" import "$tree" "$work/db" --ack-fd 3 3>"$work/acked.log" >"$work/import1.out" &
     child=$!
-    while kill -0 "$child" 2>/dev/null && [[ $(acked_bytes) -lt $half ]]; do sleep 0.02; done
+    wait_until_half
     kill -KILL "$child" 2>/dev/null || true
     { wait "$child" || code=$?; } 2>/dev/null
     end=$(now_ns)
     child=''
     [[ -t 2 ]] && printf '\r\e[K' >&2
-    first_ns=$((end - begin)) first_bytes=$(acked_bytes) first_files=$(wc -l <"$work/acked.log")
+    read_acked_bytes
+    first_ns=$((end - begin)) first_bytes=$acked_bytes first_files=$(wc -l <"$work/acked.log")
     if [[ $code -eq 137 ]]; then
         good "killed; acknowledged by then: $(grouped "$first_files") files, $(human "$first_bytes")" \
             "($((first_bytes * 100 / (tree_bytes > 0 ? tree_bytes : 1))) % of the tree)"

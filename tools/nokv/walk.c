@@ -87,11 +87,9 @@ static void add_name(struct level *level, const char *text, bool directory)
 {
     if ((level->count & (level->count - 1)) == 0)
         level->names = cli_realloc(level->names, sizeof *level->names * (level->count > 0 ? level->count * 2 : 1));
-    size_t size = strlen(text);
-    char *copy = cli_alloc(size + 2);
-    memcpy(copy, text, size);
-    if (directory)
-        copy[size] = '/';
+    size_t size = strlen(text) + 2;
+    char *copy = cli_alloc(size);
+    snprintf(copy, size, "%s%s", text, directory ? "/" : "");
     level->names[level->count++] = (struct name){copy, directory};
 }
 

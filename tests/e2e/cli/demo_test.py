@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """tools/demo/run.sh, which ./dev run calls, on small trees."""
+import glob
 import os
 import signal
 import subprocess
@@ -24,7 +25,7 @@ class Demo(CliTest):
 
     def test_whole(self):
         """On a tree of some megabytes it runs through, says so, and leaves nothing behind."""
-        make_tree(self.tree, 51, files=3000, bytes_max=60000)
+        make_tree(self.tree, 51, files=2500, bytes_max=16000)
         done = self.run_demo(self.tree)
         text = done.stdout.decode(errors="replace")
         self.assertEqual(0, done.returncode, text)
@@ -59,12 +60,12 @@ class Demo(CliTest):
 
     def test_interrupted(self):
         """After Ctrl-C no process and no file is left."""
-        make_tree(self.tree, 52, files=3000, bytes_max=60000)
+        make_tree(self.tree, 52, files=2500, bytes_max=16000)
         demo = subprocess.Popen([SCRIPT, self.tree], env=self.environment, stdin=subprocess.DEVNULL,
                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
         deadline = time.monotonic() + 60
-        while not os.listdir(self.work) and time.monotonic() < deadline:
-            time.sleep(0.01)
+        while not glob.glob(os.path.join(self.work, "*", "acked.log")) and time.monotonic() < deadline:
+            time.sleep(0.002)
         os.killpg(demo.pid, signal.SIGINT)
         self.assertEqual(130, demo.wait(timeout=60))
         self.assertEqual([], os.listdir(self.work))

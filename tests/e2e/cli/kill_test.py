@@ -19,7 +19,7 @@ class Kill(CliTest):
         seed = test_seed(41)
         rng = random.Random(seed)
         contents = make_tree(self.tree, seed, files=2500)
-        for round_ in range(max(3, 20 * SCALE // 100)):
+        for round_ in range(max(3, 12 * SCALE // 100)):
             if round_ % 5 == 4:  # begin anew, else the rest of the tree becomes small
                 subprocess.run(["rm", "-rf", self.db], check=True)
             held = HeldImport(self.tree, self.db, *rng.choice([[], ["--sync"]]))
@@ -44,7 +44,7 @@ class Kill(CliTest):
 
     def test_kill_between_puts(self):
         """Single puts by short processes, each followed by another process: all of them are there."""
-        for i in range(max(5, 50 * SCALE // 100)):
+        for i in range(max(5, 25 * SCALE // 100)):
             self.ok("put", self.db, f"key{i}", f"value{i}")
             self.assertEqual(f"value{i}".encode(), self.ok("get", self.db, f"key{i}"))
 
