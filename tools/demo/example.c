@@ -9,7 +9,7 @@ int main(int argc, char **argv)
     nokv_value value;
     if (nokv_open(argc > 1 ? argv[1] : "people.db", NULL, &db) != NOKV_OK ||
         nokv_put(db, "ada", 3, "first programmer", 16, NULL) != NOKV_OK ||
-        nokv_get(db, "ada", 3, NULL, &value) != NOKV_OK) { /* in place: nothing is copied */
+        nokv_get(db, "ada", 3, NULL, &value) != NOKV_OK) {
         fprintf(stderr, "%s\n", nokv_error_message());
         return 1;
     }

@@ -147,7 +147,8 @@ wait_until_half() {
 import_and_kill() {
     local begin end code=0
     headline "Import the tree, and kill the process in the middle with SIGKILL"
-    show_command "nokv import $tree db --ack-fd 3 3>acked.log   # acked.log: what was acknowledged"
+    show_command "nokv import $tree db --ack-fd 3 3>acked.log"
+    say "   acked.log gets a line for each file, after the engine has acknowledged it"
     : >"$work/acked.log"
     begin=$(now_ns)
     "$nokv" import "$tree" "$work/db" --ack-fd 3 3>"$work/acked.log" >"$work/import1.out" &
@@ -176,7 +177,7 @@ check_acknowledged() {
     show_command "nokv verify db --against $tree --acked acked.log"
     verify_or_explain --against "$tree" --acked "$work/acked.log"
     good "nothing that was acknowledged is lost"
-    say "   (without --sync: the log's buffer outlives the process; --sync is for power cuts)"
+    say "   (the log's buffer outlives the process; against power cuts there is --sync)"
 }
 
 finish_import() {
@@ -228,7 +229,7 @@ component_table() {
     function row(label, v, name, calls, operations, unit,  p, known) {
         p = "component." name "."
         known = (p "resident_bytes") in v && v[p "files"] > 0
-        printf "   %-10s %-6s %5s %10s %10s %10s %7d %8.4f %s\n", label, v[p "model"],
+        printf "   %-10s %-6s %5s %9s %9s %9s %7d %8.4f %s\n", label, v[p "model"],
             (v[p "files"] > 0 ? v[p "files"] : "-"), (v[p "files"] > 0 ? human(v[p "bytes"]) : "-"),
             (known ? human(v[p "resident_bytes"]) : "-"), (v[p "writes"] > 0 ? human(v[p "write_bytes"]) : "-"),
             calls, (operations > 0 ? calls / operations : 0), unit
@@ -239,7 +240,7 @@ component_table() {
     FNR == NR { import[$1] = $2; next }
     { probe[$1] = $2 }
     END {
-        printf "   %-10s %-6s %5s %10s %10s %10s %7s %s\n", "component", "I/O", "files", "on disk", "in memory",
+        printf "   %-10s %-6s %5s %9s %9s %9s %7s %s\n", "component", "I/O", "files", "on disk", "in memory",
             "written", "calls", "calls per"
         writer("WAL", "wal")
         writer("MANIFEST", "manifest")
@@ -259,13 +260,13 @@ rates_table() {
         'BEGIN { printf "   %-26s %.0f MB/s, %.0f files/s (first run, until the kill)\n", "import", bytes * 1000 / ns, files * 1e9 / ns }'
     awk -v ns="$(stat_of import import.open_ns)" -v records="$(stat_of import recovered_records)" \
         -v cut="$(stat_of import recovered_cut_bytes)" \
-        'BEGIN { printf "   %-26s %.0f ms: %d log records replayed, %d torn bytes cut off\n", "recovery after the kill", ns / 1e6, records, cut }'
+        'BEGIN { printf "   %-26s %.0f ms: %d log records replayed, %d torn bytes\n", "recovery after the kill", ns / 1e6, records, cut }'
     printf '   %-26s %s\n' 'verify, checksums' "$verify_text" 'verify, against the files' "$compare_text"
     awk '{ v[$1] = $2 } END {
         hot = "probe.hot."; first = "probe.first."
-        printf "   %-26s %.0f ns each, %.4f system calls, %.4f page faults\n", "get, working set in memory",
+        printf "   %-26s %.0f ns, %.4f system calls, %.4f page faults\n", "get, again and again",
             v[hot "ns"] / v[hot "gets"], v[hot "calls"] / v[hot "gets"], v[hot "minor_faults"] / v[hot "gets"]
-        printf "   %-26s %.0f ns each, %.4f system calls, %.4f page faults\n", "get, first touch",
+        printf "   %-26s %.0f ns, %.4f system calls, %.4f page faults\n", "get, first time",
             v[first "ns"] / v[first "gets"], v[first "calls"] / v[first "gets"], v[first "minor_faults"] / v[first "gets"]
     }' "$work/probe.stats"
 }
@@ -286,7 +287,7 @@ TEXT
 }
 
 show_embedding() {
-    printf '\n%sIn your program%s  (cc app.c $(pkg-config --cflags --libs nokv); more in README.md)\n\n' "$bold" "$plain"
+    printf '\n%sIn your program%s  (cc app.c $(pkg-config --cflags --libs nokv))\n\n' "$bold" "$plain"
     sed -n '/^#include/,$p' "$here/example.c" | sed 's/^/   /'
     printf '\n%sTo look around%s  %s --help\n' "$bold" "$plain" "$nokv"
 }

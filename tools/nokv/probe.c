@@ -3,9 +3,10 @@
  * probe.c - `nokv probe`: random point reads of keys that are there, and what they cost in system calls and page
  * faults.
  *
- * The keys are a uniform sample over the whole database (a reservoir of one pass of the iterator over keys). They are
- * read twice in the same random order: the first pass maps pages and verifies each block's checksum once, the second is
- * what a working set in memory costs. Of each value the first and the last byte are read, so that "get" cannot mean a
+ * The keys are a uniform sample over the whole database (a reservoir of one pass of the iterator over keys). Then the
+ * database is opened anew, so that the pass over the keys has prepared nothing but the page cache, and they are read in
+ * the same random order: once, which maps pages and verifies checksums, then over and over, which is what a working set
+ * in memory costs. Of each value the first and the last byte are read, so that "get" cannot mean a
  * pointer that nobody followed; a pass over all the bytes of a value would measure the memory instead.
  *
  * System calls are the engine's own count of its I/O calls, page faults are the kernel's count for this process.
@@ -137,7 +138,7 @@ static void print_pass(const char *name, const struct pass *pass)
 {
     char a[TEXT_SIZE];
     double gets = (double)(pass->gets > 0 ? pass->gets : 1);
-    printf("  %-6s %12s gets/s  %8.0f ns  %8.4f calls  %8.4f faults  %8.4f disk\n", name,
+    printf("  %-6s %10s gets/s %7.0f ns %7.4f calls %7.4f faults %7.4f disk\n", name,
            text_count(a, (uint64_t)(gets * 1e9 / (double)(pass->ns + 1))), (double)pass->ns / gets,
            (double)pass->calls / gets, (double)pass->minor_faults / gets, (double)pass->major_faults / gets);
 }
@@ -167,17 +168,10 @@ static enum cli_exit write_stats(const struct cli_args *args, nokv_db *db, const
     return CLI_FAILED;
 }
 
-static enum cli_exit probe_database(const struct cli_args *args, struct probe *probe, nokv_db *db, uint64_t gets)
+static enum cli_exit run_passes(const struct cli_args *args, struct probe *probe, nokv_db *db, uint64_t gets)
 {
     struct pass passes[2] = {0};
-    nokv_status status = sample_keys(probe, db);
-    if (status == NOKV_OK && probe->count == 0) {
-        cli_error(args, "the database is empty");
-        return CLI_DIFFERS;
-    }
-    shuffle(probe);
-    if (status == NOKV_OK)
-        status = run_pass(probe, db, probe->count, &passes[0]);
+    nokv_status status = run_pass(probe, db, probe->count, &passes[0]);
     if (status == NOKV_OK)
         status = run_pass(probe, db, gets, &passes[1]);
     if (status != NOKV_OK) {
@@ -192,23 +186,50 @@ static enum cli_exit probe_database(const struct cli_args *args, struct probe *p
     return cli_value(args, "stats") ? write_stats(args, db, passes) : CLI_OK;
 }
 
+/* The sample, through a handle of its own. */
+static enum cli_exit take_sample(const struct cli_args *args, struct probe *probe)
+{
+    nokv_db *db;
+    if (cli_open(args, args->positionals[0], CLI_READ, &db) != CLI_OK)
+        return CLI_FAILED;
+    nokv_status status = sample_keys(probe, db);
+    enum cli_exit code = CLI_OK;
+    if (status != NOKV_OK) {
+        cli_status_error(args, status);
+        code = CLI_FAILED;
+    } else if (probe->count == 0) {
+        cli_error(args, "the database is empty");
+        code = CLI_DIFFERS;
+    }
+    return cli_close(args, db, code);
+}
+
+static enum cli_exit probe_database(const struct cli_args *args, struct probe *probe, uint64_t gets)
+{
+    enum cli_exit code = take_sample(args, probe);
+    if (code != CLI_OK)
+        return code;
+    shuffle(probe);
+    nokv_db *db;
+    if (cli_open(args, args->positionals[0], CLI_READ, &db) != CLI_OK)
+        return CLI_FAILED;
+    return cli_close(args, db, run_passes(args, probe, db, gets));
+}
+
 static enum cli_exit probe_run(const struct cli_args *args)
 {
     uint64_t gets = 1000000, seed = 1;
     if (!cli_number(args, "gets", 1, 1000000000000, &gets) || !cli_number(args, "seed", 0, UINT64_MAX, &seed))
         return CLI_USAGE;
-    nokv_db *db;
-    if (cli_open(args, args->positionals[0], CLI_READ, &db) != CLI_OK)
-        return CLI_FAILED;
     struct probe probe = {.keys = cli_alloc(SAMPLE_KEYS * sizeof(struct bytes)),
                           .order = cli_alloc(SAMPLE_KEYS * sizeof(uint32_t)),
                           .random_state = seed};
-    enum cli_exit code = probe_database(args, &probe, db, gets);
+    enum cli_exit code = probe_database(args, &probe, gets);
     for (size_t i = 0; i < SAMPLE_KEYS; i++)
         bytes_deinit(&probe.keys[i]);
     free(probe.keys);
     free(probe.order);
-    return cli_close(args, db, code);
+    return code;
 }
 
 static const struct cli_option probe_options[] = {
