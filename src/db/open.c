@@ -222,6 +222,9 @@ static enum nokv_status open_for_writing(struct nokv_db *db, struct manifest_sta
 {
     TRY(shared_buffer_open(db));
     db->next_number = u64_max(state->next_number, r->number_max + 1);
+    if (db->next_number > FILE_NUMBER_MAX / 2)
+        return FAIL(CORRUPT, "%s: a file has number %llu, which no database gets to", db->dir,
+                    (unsigned long long)db->next_number - 1);
     uint64_t manifest_number = db->next_number++, wal_number = db->next_number++;
     db->flushed_seq = state->last_seq;
     TRY(memtables_setup(db, r, state->log_number, wal_number));

@@ -227,6 +227,10 @@ static enum nokv_status table_decode(struct cursor *c, const char *where, struct
     if (t.number == 0 || t.seq_min > t.seq_max || t.seq_max > KEY_SEQ_MAX || ikey_compare(t.smallest, t.largest) > 0)
         return FAIL(CORRUPT, "%s: table %llu is described with keys or sequence numbers out of order", where,
                     (unsigned long long)t.number);
+    if (t.file_bytes == 0 || t.entries == 0 || t.tombstones > t.entries)
+        return FAIL(CORRUPT, "%s: table %llu is described with %llu bytes, %llu entries, %llu tombstones", where,
+                    (unsigned long long)t.number, (unsigned long long)t.file_bytes, (unsigned long long)t.entries,
+                    (unsigned long long)t.tombstones);
     return c->p ? edit_add_table(e, (uint32_t)level, &t) : NOKV_OK;
 }
 
@@ -282,13 +286,17 @@ static enum nokv_status field_decode(uint64_t tag, struct slice field, const cha
 enum nokv_status edit_decode(struct slice payload, const char *where, struct edit *out_edit)
 {
     struct cursor c = {.p = payload.data, .end = payload.data + payload.size};
+    bool has_comparator = false;
     while (c.p && c.p < c.end) {
         uint64_t tag = take_varint(&c);
         struct slice field = take_sized(&c);
         if (c.p)
             TRY(field_decode(tag, field, where, out_edit));
+        has_comparator |= tag == TAG_COMPARATOR;
     }
     if (c.p == NULL)
         return FAIL(CORRUPT, "%s: an edit ends in the middle of a field", where);
+    if (!has_comparator)
+        return FAIL(CORRUPT, "%s: an edit does not say how keys are ordered", where);
     return NOKV_OK;
 }

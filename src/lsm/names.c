@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* File names: built with snprintf, parsed strictly (digits only, nothing after the suffix). */
+/* File names: built with snprintf, parsed strictly: what another program might write differently is not ours. */
 #include "lsm/names.h"
 
 #include <inttypes.h>
@@ -47,18 +47,23 @@ enum nokv_status path_sst(char out[PATH_SIZE_MAX], const char *dir, uint64_t num
     return path_check(snprintf(out, PATH_SIZE_MAX, "%s/%06" PRIu64 ".sst", dir, number), dir);
 }
 
-/* Reads decimal digits; returns what follows them, or NULL when there is none or too many. */
+/*
+ * Reads a number exactly as the functions above write it: at least six digits, more only without a leading zero, within
+ * 1 to FILE_NUMBER_MAX. So each number has one name. Returns what follows, or NULL.
+ */
 static const char *number_parse(const char *s, uint64_t *out_number)
 {
     uint64_t n = 0;
     const char *p = s;
     for (; *p >= '0' && *p <= '9'; p++) {
-        if (n > (UINT64_MAX - 9) / 10)
+        if (n > FILE_NUMBER_MAX / 10)
             return NULL;
         n = n * 10 + (uint64_t)(*p - '0');
     }
+    if (p - s < 6 || (p - s > 6 && *s == '0') || n == 0 || n > FILE_NUMBER_MAX)
+        return NULL;
     *out_number = n;
-    return p == s ? NULL : p;
+    return p;
 }
 
 static bool ends_with(const char *s, const char *suffix)
@@ -69,6 +74,7 @@ static bool ends_with(const char *s, const char *suffix)
 
 enum file_type file_type_of(const char *name, uint64_t *out_number)
 {
+    uint64_t number;
     *out_number = 0;
     if (strcmp(name, "CURRENT") == 0)
         return FILE_CURRENT;
@@ -79,13 +85,15 @@ enum file_type file_type_of(const char *name, uint64_t *out_number)
     if (ends_with(name, ".tmp"))
         return FILE_TEMP;
     if (strncmp(name, "MANIFEST-", 9) == 0) {
-        const char *end = number_parse(name + 9, out_number);
-        return end && *end == 0 ? FILE_MANIFEST : FILE_UNKNOWN;
+        const char *end = number_parse(name + 9, &number);
+        if (end == NULL || *end != 0)
+            return FILE_UNKNOWN;
+        *out_number = number;
+        return FILE_MANIFEST;
     }
-    const char *end = number_parse(name, out_number);
-    if (end && strcmp(end, ".wal") == 0)
-        return FILE_WAL;
-    if (end && strcmp(end, ".sst") == 0)
-        return FILE_SST;
-    return FILE_UNKNOWN;
+    const char *end = number_parse(name, &number);
+    if (end == NULL || (strcmp(end, ".wal") != 0 && strcmp(end, ".sst") != 0))
+        return FILE_UNKNOWN;
+    *out_number = number;
+    return end[1] == 'w' ? FILE_WAL : FILE_SST;
 }

@@ -15,6 +15,7 @@
 #include "base/base.h"
 
 enum { PATH_SIZE_MAX = 4096 };
+#define FILE_NUMBER_MAX (1ull << 56) /* names with a greater number are not ours; new files are kept far below it */
 
 enum file_type { FILE_UNKNOWN, FILE_CURRENT, FILE_LOCK, FILE_WALBUF, FILE_MANIFEST, FILE_WAL, FILE_SST, FILE_TEMP };
 
