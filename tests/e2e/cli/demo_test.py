@@ -52,6 +52,38 @@ class Demo(CliTest):
         self.assertIn(f"kept: {kept}".encode(), done.stdout)
         self.assertTrue(os.path.isdir(os.path.join(kept, "db")))
 
+    def run_with(self, what):
+        """Run it on a small tree with a nokv that does `what` (shell) before the first comparison with the whole tree."""
+        make_tree(self.tree, 53, files=20)
+        wrapper = self.path("wrapper")
+        write_file(wrapper, f"""#!/bin/sh
+case " $* " in *--acked*) ;; *" verify "*--against*) {what} ;; esac
+exec '{NOKV}' "$@"
+""".encode())
+        os.chmod(wrapper, 0o755)
+        self.environment["NOKV_BIN"] = wrapper
+        done = self.run_demo(self.tree)
+        self.assertEqual(1, done.returncode, done.stdout)
+        return done.stdout.decode(errors="replace")
+
+    def test_source_changes(self):
+        """A source file that changes or vanishes during the run is said to be the reason, and nothing is left behind."""
+        for what in ("echo more >>'{victim}'", "rm '{victim}'", "echo new >'{victim}.new'"):
+            self.tearDown()
+            self.setUp()
+            contents = make_tree(self.tree, 53, files=20)
+            victim = os.path.join(self.tree, sorted(name for name in contents if name.endswith("-a"))[0])
+            text = self.run_with(what.format(victim=victim))
+            self.assertIn("the source tree changed while this ran", text)
+            self.assertEqual([], os.listdir(self.work))
+
+    def test_wrong_database(self):
+        """A difference that no change of the source explains is called what it is, and the evidence is kept."""
+        text = self.run_with(f"'{NOKV}' put \"$2\" d0x other")
+        self.assertIn("THIS MUST NOT HAPPEN", text)
+        self.assertIn("different\td0x", text)
+        self.assertEqual(1, len(os.listdir(self.work)))
+
     def test_nothing_to_do(self):
         """No directory, or one without files, ends with a message and without leftovers."""
         for args in ([self.path("nothing")], [self.tree], ["--nonsense"]):
