@@ -2,15 +2,16 @@
 /*
  * The write path.
  *
- *      put ─► write_mu ─► WAL record into the shared buffer ─► memtable ─► visible_seq ─► unlock ─► (sync) ─► acknowledged
+ *      put ─► write_mu ─► WAL record into the shared buffer ─► memtable ─► visible_seq ─► unlock ─► (sync) ─►
+ * acknowledged
  *
  * A write holds write_mu for a copy into the buffer and one insertion, some hundreds of nanoseconds; nobody holds it
  * over a sync. Writers that want durability then meet at sync_mu: the first becomes the leader, moves everything that
  * is in the buffer by then to the file and syncs it once, while the others append behind it; the next leader's sync
  * covers all of those. So with n writers there is about one sync per n writes, without a timer.
  *
- * A write is visible to readers as soon as it is in the log and the memtable. For NOKV_SYNC_COMMIT that may be before it
- * is durable; it is acknowledged after.
+ * A write is visible to readers as soon as it is in the log and the memtable. For NOKV_SYNC_COMMIT that may be before
+ * it is durable; it is acknowledged after.
  *
  * [I1] Sequence numbers are given in log order; a batch is one record and one run of numbers, all in one memtable.
  * [I2] visible_seq is stored (release) after the memtable holds the entries.
@@ -115,8 +116,8 @@ static void rotate_commit_locked(struct nokv_db *db, struct rlog_writer *next, s
     struct old_log *old = &db->old_logs[db->old_log_count++];
     *old = (struct old_log){.number = rlog_number(db->wal), .writer = db->wal};
     atomic_fetch_add_explicit(&db->unsealed_logs, 1, memory_order_relaxed);
-    db->immutables[db->immutable_count++] = (struct immutable){
-        .mem = db->mem, .log_number = db->mem_log_number, .last_seq = db->last_seq};
+    db->immutables[db->immutable_count++] =
+        (struct immutable){.mem = db->mem, .log_number = db->mem_log_number, .last_seq = db->last_seq};
     db->mem = mem;
     db->mem_log_number = rlog_number(next);
     db->wal = next;
@@ -179,17 +180,20 @@ static enum nokv_status sync_lead(struct nokv_db *db)
         status = io_sync(rlog_file(wal));
     if (status != NOKV_OK)
         return db_poison(db, status, "the WAL could not be synced");
-    mutex_lock(&db->write_mu);
-    if (db->wal == wal)
-        rlog_mark_synced(wal, end);
-    mutex_unlock(&db->write_mu);
+    /* The sealer may have the file from here on: who holds write_mu may be waiting for it. */
     mutex_lock(&db->sync_mu);
+    db->sync_running_log = 0;
     if (!is_synced_locked(db, log, end)) {
         db->synced_log = log;
         db->synced_end = end;
     }
     db->wal_groups++;
+    cond_broadcast(&db->sync_cond);
     mutex_unlock(&db->sync_mu);
+    mutex_lock(&db->write_mu);
+    if (rlog_number(db->wal) == log)
+        rlog_mark_synced(db->wal, end);
+    mutex_unlock(&db->write_mu);
     return NOKV_OK;
 }
 

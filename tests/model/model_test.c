@@ -5,10 +5,11 @@
  *     model_test                  a short run (label quick)
  *     model_test FIRST COUNT OPS  seeds FIRST to FIRST + COUNT - 1, OPS operations each (scaled by NOKV_TEST_SCALE)
  *
- * NOKV_TEST_SEED runs that one seed instead. Each run is a process of its own, so that a crash is a finding like any
- * other. A trace that fails is shrunk: cut behind the operation that failed, then parts of it are left out as long as
- * it still fails (delta debugging: Zeller, Hildebrandt 2002), and what is left is printed. With background threads a
- * failure may need luck; set the seed and look at the options that are printed.
+ * NOKV_TEST_SEED runs that one seed instead; with NOKV_TEST_KEEP set, databases that failed stay. Each run is a process
+ * of its own, so that a crash is a finding like any other. A trace that fails is shrunk: cut behind the operation that
+ * failed, then parts of it are left out as long as it still fails (delta debugging: Zeller, Hildebrandt 2002), and what
+ * is left is printed. With background threads a failure may need luck; set the seed and look at the options that are
+ * printed.
  */
 #include <signal.h>
 #include <sys/mman.h>
@@ -84,7 +85,10 @@ static bool trace_passes(uint64_t seed, const struct op *ops, size_t count, stru
     int wait_status = 0;
     assert_int_equal(waitpid(pid, &wait_status, 0), pid);
     run_report_finish(report, wait_status);
-    test_dir_remove(parent);
+    if (report->message[0] && getenv("NOKV_TEST_KEEP"))
+        printf("the database is in %s: %s\n", dir, report->message);
+    else
+        test_dir_remove(parent);
     return report->message[0] == 0;
 }
 
