@@ -69,7 +69,6 @@ exec '{NOKV}' "$@"
     def test_source_changes(self):
         """A source file that changes or vanishes during the run is said to be the reason, and nothing is left behind."""
         for what in ("echo more >>'{victim}'", "rm '{victim}'", "echo new >'{victim}.new'"):
-            self.tearDown()
             self.setUp()
             contents = make_tree(self.tree, 53, files=20)
             victim = os.path.join(self.tree, sorted(name for name in contents if name.endswith("-a"))[0])

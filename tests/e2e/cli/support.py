@@ -130,13 +130,11 @@ class HeldImport:
 class CliTest(unittest.TestCase):
     def setUp(self):
         self.dir = tempfile.mkdtemp(prefix="nokv-cli-")
+        # rm goes deeper than Python's recursion does; a cleanup runs even when the rest of setUp() fails.
+        self.addCleanup(subprocess.run, ["rm", "-rf", self.dir], check=True)
         self.db = os.path.join(self.dir, "test.db")
         self.tree = os.path.join(self.dir, "tree")
         os.mkdir(self.tree)
-
-    def tearDown(self):
-        # rm goes deeper than Python's recursion does.
-        subprocess.run(["rm", "-rf", self.dir], check=True)
 
     def path(self, *names):
         return os.path.join(self.dir, *names)
