@@ -40,8 +40,8 @@ extern "C" {
 #define NOKV_VERSION_PATCH 0
 
 /* Limits, checked at every entry; beyond them NOKV_ERR_INVALID (empty key) or NOKV_ERR_TOO_LARGE. */
-#define NOKV_KEY_SIZE_MAX 65535u          /* bytes; the least is 1 */
-#define NOKV_VALUE_SIZE_MAX (1ull << 30)  /* bytes; the least is 0 */
+#define NOKV_KEY_SIZE_MAX 65535u            /* bytes; the least is 1 */
+#define NOKV_VALUE_SIZE_MAX (1ull << 30)    /* bytes; the least is 0 */
 #define NOKV_BATCH_SIZE_MAX (2000ull << 20) /* bytes of one encoded batch */
 
 typedef struct nokv_db nokv_db;
@@ -88,29 +88,29 @@ typedef enum nokv_io_model {
  * default in every field. New fields are only ever appended, so an older caller keeps working.
  */
 typedef struct nokv_options {
-    uint32_t struct_size;        /* set by nokv_options_init() */
-    bool create_if_missing;      /* default true through nokv_options_init() */
-    bool error_if_exists;        /* default false */
-    bool read_only;              /* never writes a byte below the directory; default false */
-    bool inline_background_work; /* no threads: flushes and compactions run inside the writing call; default false */
-    nokv_sync sync;              /* default NOKV_SYNC_NONE */
-    uint64_t memtable_bytes;     /* a memtable is flushed at this size; default 64 MiB, 64 KiB to 4 GiB */
-    uint32_t memtables_max;      /* active + waiting for flush, above which writers wait; default 4, 2 to 64 */
-    uint32_t background_threads; /* flush and compaction; default 2, 1 to 64 */
-    uint64_t wal_buffer_bytes;   /* shared buffer in front of the WAL; default 4 MiB, 64 KiB to 1 GiB, power of two */
-    uint64_t table_bytes;        /* target size of a table file; default 64 MiB, 64 KiB to 4 GiB */
-    uint32_t block_bytes;        /* target size of a data block; default 4096, a multiple of 4096, at most 64 KiB */
+    uint32_t struct_size;         /* set by nokv_options_init() */
+    bool create_if_missing;       /* default true through nokv_options_init() */
+    bool error_if_exists;         /* default false */
+    bool read_only;               /* never writes a byte below the directory; default false */
+    bool inline_background_work;  /* no threads: flushes and compactions run inside the writing call; default false */
+    nokv_sync sync;               /* default NOKV_SYNC_NONE */
+    uint64_t memtable_bytes;      /* a memtable is flushed at this size; default 64 MiB, 64 KiB to 4 GiB */
+    uint32_t memtables_max;       /* active + waiting for flush, above which writers wait; default 4, 2 to 64 */
+    uint32_t background_threads;  /* flush and compaction; default 2, 1 to 64 */
+    uint64_t wal_buffer_bytes;    /* shared buffer in front of the WAL; default 4 MiB, 64 KiB to 1 GiB, power of two */
+    uint64_t table_bytes;         /* target size of a table file; default 64 MiB, 64 KiB to 4 GiB */
+    uint32_t block_bytes;         /* target size of a data block; default 4096, a multiple of 4096, at most 64 KiB */
     uint32_t filter_bits_per_key; /* default 10, at most 32; UINT32_MAX turns filters off */
-    uint64_t level_base_bytes;   /* size from which a deeper level is opened; default 256 MiB, at least table_bytes */
-    uint32_t level_ratio;        /* each level is this much larger than the one above; default 10, 2 to 100 */
-    uint32_t l0_compact_files;   /* level-0 files that start a compaction when nobody writes, or many read; default 4,
-                                    2 to 256 */
-    uint32_t l0_busy_files;      /* ... under a stream of writes; default 6 x l0_compact_files, at most 4096 */
-    uint32_t l0_slowdown_files;  /* level-0 files from which writers are slowed; default 1.5 x l0_busy_files */
-    uint32_t l0_stop_files;      /* slow-down reaches its strongest here; default 2 x l0_slowdown_files */
-    nokv_io_model sst_read;      /* point reads and scans of tables: default NOKV_IO_MMAP (the only one so far) */
-    nokv_io_model wal_write;     /* default NOKV_IO_STD; NOKV_IO_DIRECT and NOKV_IO_URING are possible */
-    nokv_io_model background_io; /* flush and compaction: default NOKV_IO_STD; DIRECT and URING are possible */
+    uint64_t level_base_bytes;    /* size from which a deeper level is opened; default 256 MiB, at least table_bytes */
+    uint32_t level_ratio;         /* each level is this much larger than the one above; default 10, 2 to 100 */
+    uint32_t l0_compact_files;    /* level-0 files that start a compaction when nobody writes, or many read; default 4,
+                                     2 to 256 */
+    uint32_t l0_busy_files;       /* ... under a stream of writes; default 6 x l0_compact_files, at most 4096 */
+    uint32_t l0_slowdown_files;   /* level-0 files from which writers are slowed; default 1.5 x l0_busy_files */
+    uint32_t l0_stop_files;       /* slow-down reaches its strongest here; default 2 x l0_slowdown_files */
+    nokv_io_model sst_read;       /* point reads and scans of tables: default NOKV_IO_MMAP (the only one so far) */
+    nokv_io_model wal_write;      /* default NOKV_IO_STD; NOKV_IO_DIRECT and NOKV_IO_URING are possible */
+    nokv_io_model background_io;  /* flush and compaction: default NOKV_IO_STD; DIRECT and URING are possible */
 } nokv_options;
 
 typedef struct nokv_write_options {
@@ -230,8 +230,8 @@ NOKV_API void nokv_iter_first(nokv_iter *iter);
 NOKV_API void nokv_iter_last(nokv_iter *iter);
 NOKV_API void nokv_iter_seek(nokv_iter *iter, const void *key, size_t key_size);          /* first key >= key */
 NOKV_API void nokv_iter_seek_for_prev(nokv_iter *iter, const void *key, size_t key_size); /* last key <= key */
-NOKV_API void nokv_iter_next(nokv_iter *iter); /* REQUIRES: valid */
-NOKV_API void nokv_iter_prev(nokv_iter *iter); /* REQUIRES: valid */
+NOKV_API void nokv_iter_next(nokv_iter *iter);                                            /* REQUIRES: valid */
+NOKV_API void nokv_iter_prev(nokv_iter *iter);                                            /* REQUIRES: valid */
 /* False at either end and after an error: look at nokv_iter_status() to tell them apart. */
 NOKV_API bool nokv_iter_valid(const nokv_iter *iter);
 /* NOKV_OK, or why the iterator stopped: CORRUPT, IO, NO_MEMORY. Positioning it anew clears it. */
@@ -278,11 +278,11 @@ NOKV_API NOKV_MUST_CHECK nokv_status nokv_verify(nokv_db *db, nokv_progress_fn p
 typedef enum nokv_component {
     NOKV_COMPONENT_WAL = 0,
     NOKV_COMPONENT_MANIFEST,
-    NOKV_COMPONENT_SST,        /* reads of tables by gets and iterators */
+    NOKV_COMPONENT_SST, /* reads of tables by gets and iterators */
     NOKV_COMPONENT_VLOG,
     NOKV_COMPONENT_FLUSH,
     NOKV_COMPONENT_COMPACTION,
-    NOKV_COMPONENT_OTHER,      /* CURRENT, LOCK, directories */
+    NOKV_COMPONENT_OTHER, /* CURRENT, LOCK, directories */
     NOKV_COMPONENT_COUNT
 } nokv_component;
 
@@ -295,7 +295,7 @@ typedef struct nokv_component_stats {
     uint64_t reads, read_bytes;
     uint64_t writes, write_bytes;
     uint64_t syncs;
-    uint64_t calls;          /* all system calls, those above included */
+    uint64_t calls; /* all system calls, those above included */
     uint64_t sync_ns_p50, sync_ns_p99, write_ns_p50, write_ns_p99, read_ns_p50, read_ns_p99;
 } nokv_component_stats;
 
@@ -303,25 +303,25 @@ typedef struct nokv_level_stats {
     uint64_t files, bytes, entries, tombstones;
     uint64_t read_bytes, write_bytes; /* by compactions into this level */
     uint64_t compactions, trivial_moves;
-    double score;                     /* from 1.0 on a compaction is due */
+    double score; /* from 1.0 on a compaction is due */
 } nokv_level_stats;
 
 typedef struct nokv_stats {
     uint32_t struct_size; /* set by the caller: sizeof(nokv_stats) */
     nokv_component_stats components[NOKV_COMPONENT_COUNT];
     nokv_level_stats levels[NOKV_LEVELS_MAX];
-    uint64_t sequence;          /* of the newest visible write */
+    uint64_t sequence;                                            /* of the newest visible write */
     uint64_t puts, deletes, batches, gets, gets_found, iterators; /* since open */
-    uint64_t user_bytes_written; /* keys + values */
+    uint64_t user_bytes_written;                                  /* keys + values */
     uint64_t memtable_bytes, immutable_count, immutable_bytes;
     uint64_t snapshots;
     uint64_t flushes, compactions;
     uint64_t pending_compaction_bytes;
-    uint64_t stall_ns, slowdown_ns;   /* time that writers waited, and were slowed */
-    uint64_t wal_groups, wal_records; /* group commits, and the batches in them */
+    uint64_t stall_ns, slowdown_ns;                  /* time that writers waited, and were slowed */
+    uint64_t wal_groups, wal_records;                /* group commits, and the batches in them */
     uint64_t recovered_records, recovered_cut_bytes; /* at open: replayed, and cut off a torn tail */
-    nokv_status background_error;     /* NOKV_OK, or what stopped background work or poisoned the database */
-    const char *io_uring;             /* "on", "off", or why the kernel refused; static */
+    nokv_status background_error; /* NOKV_OK, or what stopped background work or poisoned the database */
+    const char *io_uring;         /* "on", "not used yet", or why the kernel refused; static */
 } nokv_stats;
 
 /* Fill *stats (struct_size set). `with_residency` asks the kernel which pages are cached: system calls per file. */
@@ -336,7 +336,8 @@ typedef bool (*nokv_dump_fn)(void *arg, const char *line);
  * Print a database file for people, record by record or block by block, without opening the database. Damage is a line
  * of the dump and makes the call return CORRUPT at the end. Never writes.
  */
-NOKV_API NOKV_MUST_CHECK nokv_status nokv_dump_file(const char *path, nokv_file_kind kind, nokv_dump_fn line, void *arg);
+NOKV_API NOKV_MUST_CHECK nokv_status nokv_dump_file(const char *path, nokv_file_kind kind, nokv_dump_fn line,
+                                                    void *arg);
 
 /* Free memory that the library handed out and whose docstring names this function. NULL is accepted. */
 NOKV_API void nokv_free(void *memory);

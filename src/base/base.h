@@ -18,15 +18,15 @@
 #define LIKELY(x) __builtin_expect(!!(x), 1)
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define ARRAY_COUNT(a) (sizeof(a) / sizeof((a)[0]))
-#define CONTAINER_OF(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
+#define CONTAINER_OF(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 #define CACHE_LINE 64
 #define PAGE_BYTES 4096u /* the granule of our formats; equal to the x86-64 page */
 
 /* A broken invariant: says which and where, and aborts. Never for bad input. */
-#define ASSERT(cond)                                     \
-    do {                                                 \
-        if (UNLIKELY(!(cond)))                           \
-            assert_failed(#cond, __FILE__, __LINE__);    \
+#define ASSERT(cond)                                  \
+    do {                                              \
+        if (UNLIKELY(!(cond)))                        \
+            assert_failed(#cond, __FILE__, __LINE__); \
     } while (0)
 void assert_failed(const char *expr, const char *file, int line) __attribute__((noreturn, cold));
 

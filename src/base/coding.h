@@ -14,16 +14,16 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "big-endian machines ne
 
 enum { VARINT32_SIZE_MAX = 5, VARINT64_SIZE_MAX = 10 };
 
-#define CODING_FIXED_(bits)                                       \
-    static inline void put_u##bits(void *p, uint##bits##_t v)     \
-    {                                                             \
-        memcpy(p, &v, sizeof v);                                  \
-    }                                                             \
-    static inline uint##bits##_t get_u##bits(const void *p)       \
-    {                                                             \
-        uint##bits##_t v;                                         \
-        memcpy(&v, p, sizeof v);                                  \
-        return v;                                                 \
+#define CODING_FIXED_(bits)                                   \
+    static inline void put_u##bits(void *p, uint##bits##_t v) \
+    {                                                         \
+        memcpy(p, &v, sizeof v);                              \
+    }                                                         \
+    static inline uint##bits##_t get_u##bits(const void *p)   \
+    {                                                         \
+        uint##bits##_t v;                                     \
+        memcpy(&v, p, sizeof v);                              \
+        return v;                                             \
     }
 CODING_FIXED_(16)
 CODING_FIXED_(32)

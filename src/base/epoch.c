@@ -4,8 +4,8 @@
  * every edge: it cannot see through fences or the inline assembly of liburcu.
  *
  * [I1] epoch_global only grows. retire increments it after the object was unlinked; the node carries the value before.
- * [I2] A reader that entered with an epoch > node->epoch loaded epoch_global after that increment (acquire), hence after
- *      the unlinking store: it cannot reach the object.
+ * [I2] A reader that entered with an epoch > node->epoch loaded epoch_global after that increment (acquire), hence
+ *      after the unlinking store: it cannot reach the object.
  * [I3] So a node may run when every slot is outside (0) or entered with an epoch > node->epoch.
  * [I4] A reader between its load of epoch_global and its store to the slot looks outside. Its later loads of shared
  *      pointers follow its seq_cst store; retire's scan (seq_cst) that missed that store precedes it in the single

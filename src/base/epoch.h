@@ -60,7 +60,8 @@ static inline void epoch_exit(void)
     atomic_store_explicit(&epoch_thread_slot->entered, 0, memory_order_release);
 }
 
-/* Call fn(node) later, on whichever thread notices. REQUIRES: readers can no longer reach the object; caller outside. */
+/* Call fn(node) later, on whichever thread notices. REQUIRES: readers can no longer reach the object; caller outside.
+ */
 void epoch_retire(struct epoch_node *node, void (*fn)(struct epoch_node *node));
 /* Run what is due. Returns how many nodes still wait. Called now and then by background threads. */
 size_t epoch_reclaim(void);

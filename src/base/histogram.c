@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Values below 8 have a bucket each; above, the three bits below the highest choose one of eight in its power of two. */
+/* Values below 8 have a bucket each; above, the three bits below the highest choose one of eight in its power of two.
+ */
 #include "base/histogram.h"
 
 static unsigned bucket_index(uint64_t value)

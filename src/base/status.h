@@ -19,11 +19,11 @@
 #define FAIL_WITH(status, ...) status_fail((status), __FILE__, __LINE__, __VA_ARGS__)
 /* FAIL for a failed system call: appends strerror(err) and maps ENOSPC, EDQUOT, ENOMEM and EROFS to their own codes. */
 #define FAIL_ERRNO(err, ...) status_fail_errno((err), __FILE__, __LINE__, __VA_ARGS__)
-#define TRY(expr)                                \
-    do {                                         \
-        enum nokv_status try_status_ = (expr);   \
+#define TRY(expr)                                        \
+    do {                                                 \
+        enum nokv_status try_status_ = (expr);           \
         if (__builtin_expect(try_status_ != NOKV_OK, 0)) \
-            return try_status_;                  \
+            return try_status_;                          \
     } while (0)
 
 /* Record the message for this thread; returns `status`, which must not be NOKV_OK. */

@@ -13,7 +13,8 @@
  * write, noticed by a thread that has run out of work, or a call of nokv_wait_idle; many reads count as well.
  *
  * Failure: no space and no memory are soft: kept in soft_error, told to writers that need the work done, retried when
- * they come again or after a second. Anything else poisons the database; nothing is retried on a file after a failed sync.
+ * they come again or after a second. Anything else poisons the database; nothing is retried on a file after a failed
+ * sync.
  */
 #include "base/alloc.h"
 #include "db/db.h"

@@ -29,7 +29,7 @@ enum { IMMUTABLES_MAX = 63, COUNTER_SLOTS = 64 };
 struct view {
     struct epoch_node node;
     _Atomic uint32_t refs;
-    struct memtable *mem;  /* active */
+    struct memtable *mem;                        /* active */
     struct memtable *immutables[IMMUTABLES_MAX]; /* newest first */
     size_t immutable_count;
     struct version *version;
@@ -77,9 +77,9 @@ struct nokv_db {
     /* protected by write_mu: held over a whole write, never over a sync */
     struct mutex write_mu;
     struct rlog_writer *wal;
-    bool wal_held;    /* the log before is not durable yet: see rlog_hold */
-    bool spare_asked; /* the background was woken to make the next log */
-    struct memtable *mem;    /* mem and mem_log_number: changed with mu held as well, so either lock allows reading */
+    bool wal_held;        /* the log before is not durable yet: see rlog_hold */
+    bool spare_asked;     /* the background was woken to make the next log */
+    struct memtable *mem; /* mem and mem_log_number: changed with mu held as well, so either lock allows reading */
     uint64_t mem_log_number;
     uint64_t last_seq;
     uint64_t throttle_free_ns; /* when the next throttled write may go on */
@@ -87,8 +87,8 @@ struct nokv_db {
 
     /* protected by mu */
     struct mutex mu;
-    struct cond work_cond;  /* background threads wait for work */
-    struct cond state_cond; /* everybody else waits for a change of what follows */
+    struct cond work_cond;                       /* background threads wait for work */
+    struct cond state_cond;                      /* everybody else waits for a change of what follows */
     struct immutable immutables[IMMUTABLES_MAX]; /* oldest first */
     size_t immutable_count;
     struct old_log *old_logs; /* ascending */
@@ -99,9 +99,9 @@ struct nokv_db {
     uint64_t log_number;  /* logs below it may go */
     uint64_t flushed_seq; /* all writes up to it are in tables; the first log in use begins behind it */
     bool installing, flushing, level0_busy, closing, manual;
-    bool tidy;              /* the writes pause: merge level 0 sooner; until the next rotation */
-    uint64_t tick_seq;      /* visible_seq when a background thread last ran out of work */
-    uint64_t merged_reads;  /* reads_weighed() when level 0 was last merged */
+    bool tidy;             /* the writes pause: merge level 0 sooner; until the next rotation */
+    uint64_t tick_seq;     /* visible_seq when a background thread last ran out of work */
+    uint64_t merged_reads; /* reads_weighed() when level 0 was last merged */
     uint32_t compactions_running;
     uint32_t jobs_running;
     enum nokv_status soft_error; /* background work failed for want of space or memory; retried */
@@ -131,14 +131,14 @@ struct nokv_db {
     size_t obsolete_count, obsolete_capacity;
 
     /* atomic */
-    _Atomic(struct view *) view;        /* writer: who holds mu; seq_cst, see base/epoch.h */
-    _Atomic uint64_t visible_seq;       /* writer: who holds write_mu; release after the memtable has the entries */
-    _Atomic int poisoned;               /* a nokv_status; once set it stays */
-    _Atomic bool cancel;                /* closing: long background work stops */
-    _Atomic uint32_t unsealed_logs;     /* old logs that are not durable yet; writer: who holds mu */
+    _Atomic(struct view *) view;          /* writer: who holds mu; seq_cst, see base/epoch.h */
+    _Atomic uint64_t visible_seq;         /* writer: who holds write_mu; release after the memtable has the entries */
+    _Atomic int poisoned;                 /* a nokv_status; once set it stays */
+    _Atomic bool cancel;                  /* closing: long background work stops */
+    _Atomic uint32_t unsealed_logs;       /* old logs that are not durable yet; writer: who holds mu */
     _Atomic uint64_t throttle_ns_per_kib; /* 0: full speed; writer: who holds mu */
     _Atomic uint64_t slowdown_ns, wal_records;
-    _Atomic uint64_t references;        /* iterators and snapshots that close must not find */
+    _Atomic uint64_t references; /* iterators and snapshots that close must not find */
 
     struct counter_slot counters[COUNTER_SLOTS];
 };
@@ -146,7 +146,8 @@ struct nokv_db {
 /* ---- open.c ---------------------------------------------------------------------------------------------------- */
 
 /* nokv_open on a given environment (tests: the simulated disk). The io stays the caller's. */
-enum nokv_status db_open(struct io *io, const char *path, const nokv_options *options, struct nokv_db **out_db) MUST_CHECK;
+enum nokv_status db_open(struct io *io, const char *path, const nokv_options *options,
+                         struct nokv_db **out_db) MUST_CHECK;
 /* Check and fill in. INVALID names the option. */
 enum nokv_status options_resolve(const nokv_options *given, nokv_options *out_options) MUST_CHECK;
 
@@ -154,11 +155,11 @@ enum nokv_status options_resolve(const nokv_options *given, nokv_options *out_op
 
 /* The logs that hold what the tables do not, read into a memtable. */
 struct recovery {
-    struct memtable *mem;     /* out: one reference is the caller's */
-    uint64_t last_seq;        /* in: of the tables; out: of everything */
-    uint64_t *logs;           /* out: numbers from the first needed log on, ascending; those from `used` on are empty */
+    struct memtable *mem; /* out: one reference is the caller's */
+    uint64_t last_seq;    /* in: of the tables; out: of everything */
+    uint64_t *logs;       /* out: numbers from the first needed log on, ascending; those from `used` on are empty */
     size_t log_count, log_capacity, used;
-    uint64_t number_max;      /* out: the highest number of any file in the directory */
+    uint64_t number_max;         /* out: the highest number of any file in the directory */
     uint64_t records, cut_bytes; /* out */
 };
 /*
@@ -169,15 +170,17 @@ struct recovery {
 enum nokv_status recovery_run(struct nokv_db *db, uint64_t log_number, bool repair, struct recovery *r) MUST_CHECK;
 void recovery_deinit(struct recovery *r);
 
-/* ---- install.c (all REQUIRE mu unless said) ----------------------------------------------------------------------- */
+/* ---- install.c (all REQUIRE mu unless said) -----------------------------------------------------------------------
+ */
 
 uint64_t db_allocate_number(void *db); /* takes mu */
-/* Room for a view, got before the point from which nothing may fail. Free an unused one with mem_free. No lock needed. */
+/* Room for a view, got before the point from which nothing may fail. Free an unused one with mem_free. No lock needed.
+ */
 enum nokv_status db_view_alloc(struct view **out_view) MUST_CHECK;
 /* Publish what the fields say now. Takes `v`. */
 void db_publish_view_locked(struct nokv_db *db, struct view *v);
-/* Make `edit` durable and current; may release and retake mu. `flushed`: the oldest immutable goes with it. After NO_SPACE
- * and NO_MEMORY the files that it adds may be removed, after other failures they must stay. */
+/* Make `edit` durable and current; may release and retake mu. `flushed`: the oldest immutable goes with it. After
+ * NO_SPACE and NO_MEMORY the files that it adds may be removed, after other failures they must stay. */
 enum nokv_status db_install_locked(struct nokv_db *db, struct edit *edit, struct table **opened, size_t opened_count,
                                    bool flushed) MUST_CHECK;
 void view_ref(struct view *v);

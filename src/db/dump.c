@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * nokv_dump_file: a file as text, for people, without opening the database. Reads only; goes on as far as the bytes allow
- * and says where they stop making sense.
+ * nokv_dump_file: a file as text, for people, without opening the database. Reads only; goes on as far as the bytes
+ * allow and says where they stop making sense.
  */
 #include <inttypes.h>
 #include <stdarg.h>
@@ -63,7 +63,8 @@ static enum nokv_status batch_dump(struct dump *d, struct slice payload, uint64_
     struct batch_reader reader;
     snprintf(where, sizeof where, "%s @%" PRIu64, d->path, off);
     TRY(batch_reader_init(&reader, payload, where));
-    dump_line(d, "@%" PRIu64 " batch of %u, sequence %" PRIu64 ", %zu bytes", off, reader.left, reader.seq, payload.size);
+    dump_line(d, "@%" PRIu64 " batch of %u, sequence %" PRIu64 ", %zu bytes", off, reader.left, reader.seq,
+              payload.size);
     for (;;) {
         struct batch_entry e;
         bool more = false;
@@ -88,8 +89,9 @@ static enum nokv_status edit_dump(struct dump *d, struct slice payload, uint64_t
         dump_line(d, "  - level %u table %" PRIu64, edit.removes[i].level, edit.removes[i].number);
     for (size_t i = 0; i < edit.add_count; i++) {
         const struct table_desc *t = &edit.adds[i].table;
-        dump_line(d, "  + level %u table %" PRIu64 ": %" PRIu64 " bytes, %" PRIu64 " entries, sequence %" PRIu64 "..%" PRIu64
-                     ", %s .. %s",
+        dump_line(d,
+                  "  + level %u table %" PRIu64 ": %" PRIu64 " bytes, %" PRIu64 " entries, sequence %" PRIu64
+                  "..%" PRIu64 ", %s .. %s",
                   edit.adds[i].level, t->number, t->file_bytes, t->entries, t->seq_min, t->seq_max,
                   escape(t->smallest.user, first), escape(t->largest.user, last));
     }
@@ -120,7 +122,8 @@ static enum nokv_status log_dump(struct dump *d, enum rlog_kind kind, uint64_t n
             struct rlog_end_report report;
             rlog_reader_end(reader, &report);
             dump_line(d, "@%" PRIu64 " end: %" PRIu64 " records, %s, %" PRIu64 " bytes of a torn tail", report.end_off,
-                      records, report.sealed ? "sealed" : "open (the newest records may be in WALBUF)", report.cut_bytes);
+                      records, report.sealed ? "sealed" : "open (the newest records may be in WALBUF)",
+                      report.cut_bytes);
             break;
         }
         TRY(kind == RLOG_WAL ? batch_dump(d, payload, off) : edit_dump(d, payload, off));
@@ -142,7 +145,8 @@ static enum nokv_status file_dump(struct dump *d, nokv_file_kind kind)
         return log_dump(d, RLOG_WAL, number);
     case NOKV_FILE_MANIFEST:
         if (type != FILE_MANIFEST)
-            return FAIL(INVALID, "%s: a MANIFEST is named MANIFEST-NUMBER; its number is part of its checksums", d->path);
+            return FAIL(INVALID, "%s: a MANIFEST is named MANIFEST-NUMBER; its number is part of its checksums",
+                        d->path);
         return log_dump(d, RLOG_MANIFEST, number);
     }
     return FAIL(INVALID, "file kind %d is none of nokv_file_kind", (int)kind);

@@ -3,12 +3,12 @@
  * Changing what the database is: views for readers, edits for the MANIFEST, and the end of writing (poison).
  *
  * [I1] A reader loads the view first and the visible sequence number after it. What it then sees is a prefix of the
- *      history: everything in that view up to that number. (The other way round, a compaction that was installed between
- *      the two loads might have dropped versions that only the older number sees.)
+ *      history: everything in that view up to that number. (The other way round, a compaction that was installed
+ * between the two loads might have dropped versions that only the older number sees.)
  * [I2] One edit is installed at a time (`installing`), in the order in which it was made durable.
  * [I3] A table is marked removed only after the edit that removes it is durable; its file goes with its last reference.
- * [I4] Once an edit may be in the MANIFEST, the files that it names stay: a failed append that is not soft (no space, no
- *      memory: nothing was written) leaves them as orphans for the next open, which knows what the MANIFEST says.
+ * [I4] Once an edit may be in the MANIFEST, the files that it names stay: a failed append that is not soft (no space,
+ *      no memory: nothing was written) leaves them as orphans for the next open, which knows what the MANIFEST says.
  */
 #include "base/alloc.h"
 #include "db/db.h"

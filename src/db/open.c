@@ -151,7 +151,8 @@ static enum nokv_status state_load(struct nokv_db *db, bool exists, struct manif
     return version_create_empty(&state->version);
 }
 
-/* What was replayed becomes the active memtable, or, when it is large or stands on many logs, the first to be flushed. */
+/* What was replayed becomes the active memtable, or, when it is large or stands on many logs, the first to be flushed.
+ */
 static enum nokv_status memtables_setup(struct nokv_db *db, struct recovery *r, uint64_t log_number, uint64_t new_log)
 {
     db->last_seq = r->last_seq;
@@ -195,8 +196,8 @@ static bool version_has(const struct version *v, uint64_t number)
     return false;
 }
 
-/* What a crash left: unfinished files, tables and MANIFESTs that nobody names, logs that are in tables. Files whose names
- * are not ours stay. */
+/* What a crash left: unfinished files, tables and MANIFESTs that nobody names, logs that are in tables. Files whose
+ * names are not ours stay. */
 static enum nokv_status orphan_remove(void *arg, const char *name)
 {
     struct nokv_db *db = arg;
@@ -334,7 +335,7 @@ nokv_status nokv_close(nokv_db *db)
     enum nokv_status status = NOKV_OK;
     if (!db->options.read_only) {
         status = atomic_load_explicit(&db->poisoned, memory_order_acquire) == NOKV_OK ? logs_seal(db)
-                                                                                       : db_check_writable(db);
+                                                                                      : db_check_writable(db);
         spare_log_remove(db);
     }
     db_free(db);

@@ -63,8 +63,9 @@ static enum nokv_status models_check(const nokv_options *o)
     if (o->sst_read != NOKV_IO_MMAP)
         return FAIL(NOT_SUPPORTED, "option sst_read: tables are read in place, through NOKV_IO_MMAP, so far");
     if (o->wal_write == NOKV_IO_MMAP)
-        return FAIL(INVALID, "option wal_write: a mapped log cannot say when its bytes are durable, and a full disk would "
-                             "be a signal; use NOKV_IO_STD, NOKV_IO_DIRECT or NOKV_IO_URING");
+        return FAIL(INVALID,
+                    "option wal_write: a mapped log cannot say when its bytes are durable, and a full disk would "
+                    "be a signal; use NOKV_IO_STD, NOKV_IO_DIRECT or NOKV_IO_URING");
     if (o->background_io == NOKV_IO_MMAP)
         return FAIL(INVALID, "option background_io: data files are never written through a mapping; use NOKV_IO_STD, "
                              "NOKV_IO_DIRECT or NOKV_IO_URING");

@@ -2,11 +2,11 @@
 /*
  * The read path: get, snapshots, iterators. No lock, and no store to a cache line that another reader uses.
  *
- *      get ─► epoch ─► view ─► memtable ─► immutables ─► version (level 0 … n) ─► pin what holds the value ─► epoch end
+ *      get ─► epoch ─► view ─► memtable ─► immutables ─► version (level 0 … n) ─► pin ─► epoch end
  *
- * A value that nokv_get hands out is held by a pin on its memtable or table, not by the epoch: it may be kept for as long
- * as the user likes, and only that one file or memtable lives on for it. nokv_value._pin is the object, the lowest bits of
- * _kind say which sort it is.
+ * A value that nokv_get hands out is held by a pin on its memtable or table, not by the epoch: it may be kept for as
+ * long as the user likes, and only that one file or memtable lives on for it. nokv_value._pin is the object, the lowest
+ * bits of _kind say which sort it is.
  */
 #include "base/alloc.h"
 #include "db/db.h"

@@ -12,8 +12,8 @@
  *      sealed, the one after it, whose records may all still be in the buffer.
  * [I3] Sequence numbers are without a gap from the first needed log on: a missing or emptied log cannot go unnoticed.
  *
- * The replayed entries go into one memtable. The logs stay until it is flushed, so a crash at any point here repeats the
- * same work; repairing the tail of the last log is itself repeatable (rlog_repair_tail).
+ * The replayed entries go into one memtable. The logs stay until it is flushed, so a crash at any point here repeats
+ * the same work; repairing the tail of the last log is itself repeatable (rlog_repair_tail).
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -140,7 +140,8 @@ static enum nokv_status log_replay(struct recovery *r, struct rlog_reader *reade
 }
 
 /*
- * Logs that were made ahead of time and never used. They must be gone for good before the log in front of them is sealed:
+ * Logs that were made ahead of time and never used. They must be gone for good before the log in front of them is
+ * sealed:
  * behind a sealed log the next open would look for its continuation in them, and in the shared buffer. [I2]
  */
 static enum nokv_status empty_logs_remove(struct nokv_db *db, const struct recovery *r, size_t first)
@@ -155,7 +156,8 @@ static enum nokv_status empty_logs_remove(struct nokv_db *db, const struct recov
     return io_sync_dir(db->io, db->dir);
 }
 
-/* Log `index`; the last one is cut and sealed when `repair`. *out_sealed: it was complete, so the next may be in use. */
+/* Log `index`; the last one is cut and sealed when `repair`. *out_sealed: it was complete, so the next may be in use.
+ */
 static enum nokv_status log_recover(struct nokv_db *db, struct recovery *r, size_t index, bool last, struct slice ring,
                                     bool repair, bool *out_sealed)
 {

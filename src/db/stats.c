@@ -9,6 +9,7 @@
 
 #include "base/alloc.h"
 #include "db/db.h"
+#include "lsm/names.h"
 
 const char *nokv_version(void)
 {
@@ -49,10 +50,11 @@ static void component_fill(const struct nokv_db *db, enum io_component c, nokv_c
 {
     const struct io_component_stats *io = io_component_stats(db->io, c);
     static const enum io_model none = IO_STD;
-    enum io_model model = c == IO_SST  ? (enum io_model)(db->options.sst_read - NOKV_IO_STD)
+    enum io_model model = c == IO_SST   ? (enum io_model)(db->options.sst_read - NOKV_IO_STD)
                           : c == IO_WAL ? (enum io_model)(db->options.wal_write - NOKV_IO_STD)
-                          : c == IO_FLUSH || c == IO_COMPACTION ? (enum io_model)(db->options.background_io - NOKV_IO_STD)
-                                                                : none;
+                          : c == IO_FLUSH || c == IO_COMPACTION
+                              ? (enum io_model)(db->options.background_io - NOKV_IO_STD)
+                              : none;
     out->name = io_component_name(c);
     out->model = io_model_name(model);
     out->reads = relaxed(&io->ops[IO_OP_READ].calls);
@@ -136,13 +138,41 @@ static void writes_fill(struct nokv_db *db, nokv_stats *s)
     }
 }
 
-static void residency_fill(const struct version *v, nokv_stats *s)
+struct residency {
+    struct nokv_db *db;
+    nokv_stats *stats;
+};
+
+static enum nokv_status file_residency_add(void *arg, const char *name)
 {
+    struct residency *r = arg;
+    char path[PATH_SIZE_MAX];
+    uint64_t number;
+    enum file_type type = file_type_of(name, &number);
+    nokv_component component = type == FILE_MANIFEST  ? NOKV_COMPONENT_MANIFEST
+                               : type == FILE_CURRENT ? NOKV_COMPONENT_OTHER
+                                                      : NOKV_COMPONENT_WAL;
+    if (type != FILE_WAL && type != FILE_WALBUF && type != FILE_MANIFEST && type != FILE_CURRENT)
+        return NOKV_OK;
+    struct io_file *file CLEANUP(io_close_ptr) = NULL;
+    TRY(path_join(path, r->db->dir, name));
+    if (io_open(r->db->io, path, IO_OTHER, IO_STD, IO_READ, &file) != NOKV_OK)
+        return NOKV_OK; /* gone meanwhile */
+    uint64_t bytes = io_resident(file), *sum = &r->stats->components[component].resident_bytes;
+    if (bytes != UINT64_MAX)
+        *sum = (*sum == UINT64_MAX ? 0 : *sum) + bytes;
+    return NOKV_OK;
+}
+
+static enum nokv_status residency_fill(struct nokv_db *db, const struct version *v, nokv_stats *s)
+{
+    struct residency r = {.db = db, .stats = s};
     uint64_t resident = 0;
     for (size_t l = 0; l < LEVELS_MAX; l++)
         for (size_t i = 0; i < v->levels[l].count; i++)
             resident += sst_reader_resident_bytes(v->levels[l].tables[i]->reader);
     s->components[NOKV_COMPONENT_SST].resident_bytes = resident;
+    return io_list(db->io, db->dir, file_residency_add, &r);
 }
 
 nokv_status nokv_stats_get(nokv_db *db, bool with_residency, nokv_stats *stats)
@@ -160,9 +190,9 @@ nokv_status nokv_stats_get(nokv_db *db, bool with_residency, nokv_stats *stats)
         component_fill(db, (enum io_component)c, &s.components[c]);
     writes_fill(db, &s);
     levels_fill(db, v->version, tidy, &s);
-    if (with_residency)
-        residency_fill(v->version, &s);
+    enum nokv_status status = with_residency ? residency_fill(db, v->version, &s) : NOKV_OK;
     view_unref(v);
+    TRY(status);
     s.recovered_records = db->recovered_records;
     s.recovered_cut_bytes = db->recovered_cut_bytes;
     s.io_uring = io_uring_state(db->io);
@@ -186,15 +216,18 @@ static void line_append(struct buf *b, const char *fmt, ...)
 
 static void text_summary(struct buf *b, const nokv_stats *s)
 {
-    line_append(b, "sequence %" PRIu64 ", puts %" PRIu64 ", deletes %" PRIu64 ", gets %" PRIu64 " (found %" PRIu64
-                   "), iterators %" PRIu64 ", snapshots %" PRIu64 "\n",
+    line_append(b,
+                "sequence %" PRIu64 ", puts %" PRIu64 ", deletes %" PRIu64 ", gets %" PRIu64 " (found %" PRIu64
+                "), iterators %" PRIu64 ", snapshots %" PRIu64 "\n",
                 s->sequence, s->puts, s->deletes, s->gets, s->gets_found, s->iterators, s->snapshots);
-    line_append(b, "memtable %" PRIu64 " KiB, waiting for flush %" PRIu64 " (%" PRIu64 " KiB); flushes %" PRIu64
-                   ", compactions %" PRIu64 ", pending %" PRIu64 " MiB\n",
+    line_append(b,
+                "memtable %" PRIu64 " KiB, waiting for flush %" PRIu64 " (%" PRIu64 " KiB); flushes %" PRIu64
+                ", compactions %" PRIu64 ", pending %" PRIu64 " MiB\n",
                 s->memtable_bytes >> 10, s->immutable_count, s->immutable_bytes >> 10, s->flushes, s->compactions,
                 s->pending_compaction_bytes >> 20);
-    line_append(b, "writers waited %" PRIu64 " ms, were slowed %" PRIu64 " ms; batches in the log %" PRIu64
-                   ", syncs of it %" PRIu64 "\n",
+    line_append(b,
+                "writers waited %" PRIu64 " ms, were slowed %" PRIu64 " ms; batches in the log %" PRIu64
+                ", syncs of it %" PRIu64 "\n",
                 s->stall_ns / 1000000, s->slowdown_ns / 1000000, s->wal_records, s->wal_groups);
     line_append(b, "at open: %" PRIu64 " log records replayed, %" PRIu64 " bytes of a torn tail cut; background: %s\n",
                 s->recovered_records, s->recovered_cut_bytes, nokv_status_name(s->background_error));
@@ -205,16 +238,19 @@ static void text_tables(struct buf *b, const nokv_stats *s)
     line_append(b, "\nlevel  files       MiB    entries  tombstones  score  read MiB  write MiB  merges  moves\n");
     for (int l = 0; l < NOKV_LEVELS_MAX; l++) {
         const nokv_level_stats *v = &s->levels[l];
-        line_append(b, "%5d %6" PRIu64 " %9" PRIu64 " %10" PRIu64 " %11" PRIu64 " %6.2f %9" PRIu64 " %10" PRIu64 " %7" PRIu64
-                       " %6" PRIu64 "\n",
+        line_append(b,
+                    "%5d %6" PRIu64 " %9" PRIu64 " %10" PRIu64 " %11" PRIu64 " %6.2f %9" PRIu64 " %10" PRIu64
+                    " %7" PRIu64 " %6" PRIu64 "\n",
                     l, v->files, v->bytes >> 20, v->entries, v->tombstones, v->score, v->read_bytes >> 20,
                     v->write_bytes >> 20, v->compactions, v->trivial_moves);
     }
-    line_append(b, "\ncomponent  model  files      MiB     reads  read MiB    writes  write MiB   syncs  sync us p50/p99\n");
+    line_append(
+        b, "\ncomponent  model  files      MiB     reads  read MiB    writes  write MiB   syncs  sync us p50/p99\n");
     for (int c = 0; c < NOKV_COMPONENT_COUNT; c++) {
         const nokv_component_stats *v = &s->components[c];
-        line_append(b, "%-10s %-6s %5" PRIu64 " %8" PRIu64 " %9" PRIu64 " %9" PRIu64 " %9" PRIu64 " %10" PRIu64 " %7" PRIu64
-                       "  %" PRIu64 "/%" PRIu64 "\n",
+        line_append(b,
+                    "%-10s %-6s %5" PRIu64 " %8" PRIu64 " %9" PRIu64 " %9" PRIu64 " %9" PRIu64 " %10" PRIu64
+                    " %7" PRIu64 "  %" PRIu64 "/%" PRIu64 "\n",
                     v->name, v->model, v->files, v->bytes >> 20, v->reads, v->read_bytes >> 20, v->writes,
                     v->write_bytes >> 20, v->syncs, v->sync_ns_p50 / 1000, v->sync_ns_p99 / 1000);
     }

@@ -62,6 +62,9 @@ struct io_file_ops {
     int (*start_writeback)(struct io_file *file, uint64_t off, uint64_t size);
     int (*drop_cache)(struct io_file *file, uint64_t off, uint64_t size);
     int (*map)(struct io_file *file, struct io_map *out_map); /* sets data, size, impl */
+    /* Both may be NULL: this backend cannot tell. */
+    int (*skip_hole)(struct io_file *file, uint64_t off, uint64_t *out_off); /* -ENXIO: only zeros up to the end */
+    int (*resident)(struct io_file *file, uint64_t *out_bytes);
 };
 
 /* An environment embeds it as its first member. */

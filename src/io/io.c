@@ -332,6 +332,29 @@ void io_drop_cache(struct io_file *file, uint64_t off, uint64_t size)
     (void)IO_COUNTED(file->io, file->component, IO_OP_ADVISE, file->ops->drop_cache(file, off, size));
 }
 
+enum nokv_status io_skip_hole(struct io_file *file, uint64_t off, uint64_t *out_off)
+{
+    uint64_t found = off, size = 0;
+    int64_t rc = file->ops->skip_hole
+                     ? IO_COUNTED(file->io, file->component, IO_OP_ADVISE, file->ops->skip_hole(file, off, &found))
+                     : 0;
+    if (rc == -ENXIO) {
+        TRY(io_size(file, &size));
+        found = u64_max(size, off);
+    }
+    *out_off = rc == 0 || rc == -ENXIO ? found : off; /* any other answer: the file system cannot tell */
+    return NOKV_OK;
+}
+
+uint64_t io_resident(struct io_file *file)
+{
+    uint64_t bytes = 0;
+    if (file->ops->resident == NULL)
+        return UINT64_MAX;
+    int64_t rc = IO_COUNTED(file->io, file->component, IO_OP_ADVISE, file->ops->resident(file, &bytes));
+    return rc < 0 ? UINT64_MAX : bytes;
+}
+
 /* ---- groups of reads ------------------------------------------------------------------------------------------ */
 
 /* What a batch left undone (a short read, an interruption) is finished one by one. */

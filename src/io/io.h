@@ -116,6 +116,11 @@ enum nokv_status io_sync(struct io_file *file) MUST_CHECK;
 enum nokv_status io_preallocate(struct io_file *file, uint64_t off, uint64_t size) MUST_CHECK;
 enum nokv_status io_truncate(struct io_file *file, uint64_t size) MUST_CHECK;
 enum nokv_status io_size(struct io_file *file, uint64_t *out_size) MUST_CHECK;
+/* The first offset at or behind `off` that may hold other bytes than zeros (SEEK_DATA: preallocated space that was
+ * never written is passed over); the size of the file when there is none. `off` itself where nobody can tell. */
+enum nokv_status io_skip_hole(struct io_file *file, uint64_t off, uint64_t *out_off) MUST_CHECK;
+/* Bytes of the file in the page cache now (cachestat, or mincore on older kernels); UINT64_MAX: not known. */
+uint64_t io_resident(struct io_file *file);
 /* Hints; they cannot fail. Start writing back [off, off + size) without waiting (sync_file_range). */
 void io_start_writeback(struct io_file *file, uint64_t off, uint64_t size);
 /* Let go of clean cached pages of [off, off + size) (posix_fadvise DONTNEED). */

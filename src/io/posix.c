@@ -114,6 +114,47 @@ int posix_drop_cache(struct io_file *file, uint64_t off, uint64_t size)
     return -posix_fadvise(p->fd, (off_t)off, (off_t)size, POSIX_FADV_DONTNEED);
 }
 
+int posix_skip_hole(struct io_file *file, uint64_t off, uint64_t *out_off)
+{
+    struct posix_file *p = CONTAINER_OF(file, struct posix_file, file);
+    off_t found = lseek(p->fd, (off_t)off, SEEK_DATA); /* nothing here uses the file's own position */
+    if (found < 0)
+        return -errno;
+    *out_off = (uint64_t)found;
+    return 0;
+}
+
+/* The kernel's structures of cachestat(2), since 6.5; headers of build machines may not have them. */
+struct cachestat_range {
+    uint64_t off, len; /* len 0: to the end */
+};
+
+struct cachestat {
+    uint64_t cache, dirty, writeback, evicted, recently_evicted; /* pages */
+};
+
+static int resident_by_mincore(struct io_file *file, uint64_t *out_bytes)
+{
+    struct io_map map = {.io = file->io, .component = file->component};
+    int rc = mmap_map(file, &map);
+    if (rc < 0)
+        return rc;
+    rc = map.size == 0 ? 0 : mmap_resident(&map, 0, map.size, out_bytes); /* its bytes are never looked at */
+    (void)mmap_unmap(&map);
+    return rc;
+}
+
+int posix_resident(struct io_file *file, uint64_t *out_bytes)
+{
+    struct posix_file *p = CONTAINER_OF(file, struct posix_file, file);
+    struct cachestat_range range = {0};
+    struct cachestat stat = {0};
+    if (syscall(SYS_cachestat, p->fd, &range, &stat, 0) != 0)
+        return errno == ENOSYS ? resident_by_mincore(file, out_bytes) : -errno;
+    *out_bytes = stat.cache * (uint64_t)sysconf(_SC_PAGESIZE);
+    return 0;
+}
+
 static const struct io_file_ops posix_ops = {
     .close = posix_close,
     .read = posix_read,
@@ -126,6 +167,8 @@ static const struct io_file_ops posix_ops = {
     .start_writeback = posix_start_writeback,
     .drop_cache = posix_drop_cache,
     .map = mmap_map,
+    .skip_hole = posix_skip_hole,
+    .resident = posix_resident,
 };
 
 int posix_file_open(struct posix_file *file, const char *path, unsigned flags)

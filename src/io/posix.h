@@ -7,6 +7,8 @@
 #ifndef IO_POSIX_H
 #define IO_POSIX_H
 
+#include <sys/syscall.h>
+
 #include "io/backend.h"
 
 /* Constants that are younger than the headers of some build machines; values are the kernel's ABI. */
@@ -15,6 +17,10 @@
 #endif
 #ifndef RWF_DONTCACHE
 #define RWF_DONTCACHE 0x00000080
+#endif
+
+#ifndef SYS_cachestat
+#define SYS_cachestat 451
 #endif
 
 struct real_io {
@@ -44,6 +50,8 @@ int posix_truncate(struct io_file *file, uint64_t size);
 int posix_size(struct io_file *file, uint64_t *out_size);
 int posix_start_writeback(struct io_file *file, uint64_t off, uint64_t size);
 int posix_drop_cache(struct io_file *file, uint64_t off, uint64_t size);
+int posix_skip_hole(struct io_file *file, uint64_t off, uint64_t *out_off);
+int posix_resident(struct io_file *file, uint64_t *out_bytes);
 
 /* mmap.c */
 int mmap_open(const char *path, unsigned flags, struct io_file **out_file);

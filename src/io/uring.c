@@ -269,6 +269,8 @@ static const struct io_file_ops uring_ops = {
     .size = posix_size,
     .start_writeback = posix_start_writeback,
     .drop_cache = posix_drop_cache,
+    .skip_hole = posix_skip_hole,
+    .resident = posix_resident,
     .map = mmap_map,
 };
 

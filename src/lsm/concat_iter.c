@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The concatenation of the sorted, disjoint tables of one level. At most one table's iterator is open; crossing a
- * boundary closes it and opens the neighbour. An error of a table stops the iterator with that status: the next table is
- * not tried, because entries would be missing silently.
+ * boundary closes it and opens the neighbour. An error of a table stops the iterator with that status: the next table
+ * is not tried, because entries would be missing silently.
  *
  * Keys and values that it has shown stay in place after a crossing, because the version holds the tables.
  */
@@ -13,7 +13,7 @@ struct concat_iter {
     struct iter iter;
     struct table *const *tables; /* borrowed */
     size_t count;
-    table_iter_fn open;
+    enum nokv_status (*open)(void *arg, struct table *t, struct iter **out_iter);
     void *open_arg;
     struct iter *child; /* NULL: none open */
     size_t index;       /* the table that child reads */
@@ -166,8 +166,9 @@ static const struct iter_ops concat_ops = {
     .destroy = concat_destroy,
 };
 
-enum nokv_status concat_iter_create(struct table *const *tables, size_t count, table_iter_fn open, void *arg,
-                                    struct iter **out_iter)
+enum nokv_status concat_iter_create(struct table *const *tables, size_t count,
+                                    enum nokv_status (*open)(void *arg, struct table *t, struct iter **out_iter),
+                                    void *open_arg, struct iter **out_iter)
 {
     ASSERT(count > 0);
     struct concat_iter *c = mem_zalloc(sizeof *c);
@@ -177,7 +178,7 @@ enum nokv_status concat_iter_create(struct table *const *tables, size_t count, t
     c->tables = tables;
     c->count = count;
     c->open = open;
-    c->open_arg = arg;
+    c->open_arg = open_arg;
     *out_iter = &c->iter;
     return NOKV_OK;
 }

@@ -111,8 +111,8 @@ static enum nokv_status ikey_append(struct buf *out, struct ikey key)
 static enum nokv_status table_encode(struct buf *out, const struct edit_add *add)
 {
     const struct table_desc *t = &add->table;
-    uint64_t numbers[] = {0,           add->level,   t->number,  t->file_bytes, t->entries,
-                          t->tombstones, t->raw_bytes, t->seq_min, t->seq_max};
+    uint64_t numbers[] = {0,          add->level, t->number, t->file_bytes, t->entries, t->tombstones, t->raw_bytes,
+                          t->seq_min, t->seq_max};
     TRY(varints_append(out, numbers, ARRAY_COUNT(numbers)));
     TRY(ikey_append(out, t->smallest));
     return ikey_append(out, t->largest);

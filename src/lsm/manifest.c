@@ -172,12 +172,8 @@ enum nokv_status manifest_recover(struct table_env *env, struct manifest_state *
     TRY(path_manifest(path, env->dir, number));
     if (!io_exists(env->io, path))
         return FAIL(CORRUPT, "CURRENT names %s, which does not exist", path);
-    struct rlog_reader_options options = {.io = env->io,
-                                          .path = path,
-                                          .component = IO_MANIFEST,
-                                          .kind = RLOG_MANIFEST,
-                                          .number = number,
-                                          .last = true};
+    struct rlog_reader_options options = {
+        .io = env->io, .path = path, .component = IO_MANIFEST, .kind = RLOG_MANIFEST, .number = number, .last = true};
     struct rlog_reader *reader CLEANUP(rlog_reader_close_ptr) = NULL;
     TRY(rlog_reader_open(&options, &reader));
     struct edit total CLEANUP(edit_deinit) = {0};

@@ -2,8 +2,8 @@
 /*
  * lsm/manifest.h - the MANIFEST: a record log of version edits, and CURRENT, which names the one in force.
  *
- * Opening a database for writing always begins a new MANIFEST with one edit that describes everything, so a log that was
- * read is never appended to. docs/formats/manifest.md is the format of both files.
+ * Opening a database for writing always begins a new MANIFEST with one edit that describes everything, so a log that
+ * was read is never appended to. docs/formats/manifest.md is the format of both files.
  */
 #ifndef LSM_MANIFEST_H
 #define LSM_MANIFEST_H

@@ -12,8 +12,8 @@
  * moved down (least write amplification); ties go to the oldest.
  *
  * [I1] Two compactions that run at once have no table in common. Their outputs are then disjoint as well: an output
- *      range lies inside the hull of its inputs on the output level and the level above, and tables in a hull are inputs.
- *      Level 0 overlaps itself, so at most one compaction from it runs.
+ *      range lies inside the hull of its inputs on the output level and the level above, and tables in a hull are
+ * inputs. Level 0 overlaps itself, so at most one compaction from it runs.
  */
 #include "lsm/picker.h"
 

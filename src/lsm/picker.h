@@ -2,9 +2,9 @@
 /*
  * lsm/picker.h - which compaction is due, and how much debt there is. Pure: looks at a version, changes nothing.
  *
- * Level targets are dynamic (RocksDB's idea): the largest level sets them from below, so that most data lies in the last
- * level and the levels above together hold about a tenth of it. The first level below level 0 (the base level) has a target
- * between level_base_bytes and level_base_bytes x level_ratio.
+ * Level targets are dynamic (RocksDB's idea): the largest level sets them from below, so that most data lies in the
+ * last level and the levels above together hold about a tenth of it. The first level below level 0 (the base level) has
+ * a target between level_base_bytes and level_base_bytes x level_ratio.
  */
 #ifndef LSM_PICKER_H
 #define LSM_PICKER_H
@@ -20,10 +20,10 @@ struct picker_options {
 };
 
 struct level_targets {
-    uint32_t base_level;             /* where level 0 goes */
-    uint64_t target[LEVELS_MAX];     /* bytes; 0 for levels above the base */
-    double score[LEVELS_MAX];        /* from 1.0 on a compaction is due */
-    uint64_t pending_bytes;          /* rough: bytes that compactions still have to read to bring every score below 1 */
+    uint32_t base_level;         /* where level 0 goes */
+    uint64_t target[LEVELS_MAX]; /* bytes; 0 for levels above the base */
+    double score[LEVELS_MAX];    /* from 1.0 on a compaction is due */
+    uint64_t pending_bytes;      /* rough: bytes that compactions still have to read to bring every score below 1 */
 };
 
 /* `tidy`: nobody writes, or many read: few sorted runs are worth a merge. */
@@ -32,11 +32,11 @@ void picker_targets(const struct version *v, const struct picker_options *option
 
 /* Inputs of a compaction, by level. Tables are borrowed from the version, which the owner must reference. */
 struct compaction_inputs {
-    uint32_t level;        /* the first level that takes part */
+    uint32_t level; /* the first level that takes part */
     uint32_t output_level;
     struct table **tables[LEVELS_MAX]; /* owned lists; level 0 newest first */
     size_t counts[LEVELS_MAX];
-    bool trivial_move;     /* nothing to merge: the tables of `level` only change their level */
+    bool trivial_move; /* nothing to merge: the tables of `level` only change their level */
 };
 
 void compaction_inputs_deinit(struct compaction_inputs *in);

@@ -18,7 +18,8 @@ struct table_writer_options {
     uint64_t table_bytes;      /* begin another table at this size, between two user keys; 0: never */
     const uint64_t *snapshots; /* sequence numbers that are still read at, ascending; borrowed */
     size_t snapshot_count;
-    /* May a tombstone of this key be dropped, because nothing older lies deeper? Asked with ascending keys. NULL: no. */
+    /* May a tombstone of this key be dropped, because nothing older lies deeper? Asked with ascending keys. NULL: no.
+     */
     bool (*is_bottom)(void *arg, struct slice user_key);
     void *is_bottom_arg;
     /* A file number that was never used; thread-safe. */

@@ -167,7 +167,8 @@ static enum nokv_status level_finish(struct level *level, size_t index, const ch
         level->bytes += level->tables[i]->desc.file_bytes;
     if (level->count == 0)
         return NOKV_OK;
-    qsort(level->tables, level->count, sizeof *level->tables, index == 0 ? compare_newest_first : compare_smallest_first);
+    qsort(level->tables, level->count, sizeof *level->tables,
+          index == 0 ? compare_newest_first : compare_smallest_first);
     for (size_t i = 1; i < level->count; i++) {
         const struct table *a = level->tables[i - 1], *b = level->tables[i];
         if (a->desc.number == b->desc.number)
@@ -182,7 +183,8 @@ static enum nokv_status level_finish(struct level *level, size_t index, const ch
     return index == 0 ? NOKV_OK : level_prefixes_build(level);
 }
 
-/* A reference to the table that `add` describes: opened already (here, or in the base version, moved), or opened now. */
+/* A reference to the table that `add` describes: opened already (here, or in the base version, moved), or opened now.
+ */
 static enum nokv_status table_for_add(const struct version *base, const struct edit_add *add, struct table_env *env,
                                       struct table **opened, size_t opened_count, struct table **out_table)
 {

@@ -31,8 +31,8 @@ struct table {
     struct sst_reader *reader;
     uint64_t smallest_prefix, largest_prefix; /* key_prefix(.., 0) */
     /* atomic */
-    _Atomic uint32_t refs;    /* relaxed up, acq_rel down */
-    _Atomic bool removed;     /* the MANIFEST no longer names it; set once, before the last unref */
+    _Atomic uint32_t refs; /* relaxed up, acq_rel down */
+    _Atomic bool removed;  /* the MANIFEST no longer names it; set once, before the last unref */
     /* protected by the database's mutex */
     bool compacting;
 };
@@ -91,13 +91,12 @@ void level_overlap(const struct level *level, struct slice smallest, struct slic
                    size_t *out_end);
 bool table_overlaps(const struct table *t, struct slice smallest, struct slice largest);
 
-/* How a compaction or an iterator opens the iterator of one table. */
-typedef enum nokv_status (*table_iter_fn)(void *arg, struct table *t, struct iter **out_iter);
 /*
- * The concatenation of sorted, disjoint tables: opens one at a time, on demand. `tables` is borrowed. Movement allocates
- * only when it crosses to another table.
+ * The concatenation of sorted, disjoint tables: opens one at a time with open(open_arg, ..), on demand. `tables` is
+ * borrowed. Movement allocates only when it crosses to another table.
  */
-enum nokv_status concat_iter_create(struct table *const *tables, size_t count, table_iter_fn open, void *arg,
-                                    struct iter **out_iter) MUST_CHECK;
+enum nokv_status concat_iter_create(struct table *const *tables, size_t count,
+                                    enum nokv_status (*open)(void *arg, struct table *t, struct iter **out_iter),
+                                    void *open_arg, struct iter **out_iter) MUST_CHECK;
 
 #endif

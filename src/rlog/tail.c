@@ -43,9 +43,22 @@ static enum nokv_status check_mark(const struct rlog_reader *r, const uint8_t ma
                 (unsigned long long)r->off, (unsigned long long)off, (unsigned long long)covers);
 }
 
+/* Preallocated space that was never written need not be read. A mark may begin a little in front of what follows. */
+static enum nokv_status skip_zeros(struct rlog_reader *r, uint64_t *off)
+{
+    uint64_t data;
+    TRY(io_skip_hole(r->file, *off, &data));
+    uint64_t begin = data > *off + RLOG_MARK_SIZE ? (data - RLOG_MARK_SIZE) & ~(uint64_t)(RLOG_ALIGN - 1) : *off;
+    *off = u64_min(begin, u64_max(*off, r->file_size));
+    if (data >= r->file_size)
+        *off = r->file_size;
+    return NOKV_OK;
+}
+
 static enum nokv_status search_file(struct rlog_reader *r)
 {
     uint64_t off = r->off;
+    TRY(skip_zeros(r, &off));
     while (off < r->file_size && r->file_size - off >= RLOG_MARK_SIZE) {
         size_t size = (size_t)u64_min(r->file_size - off, WINDOW_BYTES);
         const uint8_t *bytes;
@@ -55,6 +68,7 @@ static enum nokv_status search_file(struct rlog_reader *r)
             if (UNLIKELY(may_be_mark(bytes + i, r->id.number)))
                 TRY(check_mark(r, bytes + i, off + i));
         off += i;
+        TRY(skip_zeros(r, &off));
     }
     return NOKV_OK;
 }
@@ -82,6 +96,7 @@ static enum nokv_status search_ring(struct rlog_reader *r)
 enum nokv_status tail_data_end(struct rlog_reader *r, uint64_t off, uint64_t *out_end)
 {
     uint64_t end = off;
+    TRY(skip_zeros(r, &off));
     while (off < r->file_size) {
         size_t size = (size_t)u64_min(r->file_size - off, WINDOW_BYTES);
         const uint8_t *bytes;
@@ -94,6 +109,7 @@ enum nokv_status tail_data_end(struct rlog_reader *r, uint64_t off, uint64_t *ou
         if (n > 0)
             end = off + n;
         off += size;
+        TRY(skip_zeros(r, &off));
     }
     *out_end = end;
     return NOKV_OK;

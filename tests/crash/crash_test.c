@@ -9,8 +9,9 @@
  * every synced write (every acknowledged one after a kill), hold no half batch, leave no orphan, and go on working.
  * Every third recovery is itself cut at a random step, some several times.
  *
- * Background work runs inline, so that the order of I/O follows from the seed. Arguments: `all` (at least 50 seeds and
- * 2,000 steps each), `quick`. NOKV_TEST_SEED=n runs that seed alone; NOKV_TEST_SCALE is the percentage of seeds.
+ * Background work runs inline, so that the order of I/O follows from the seed. Arguments: FIRST COUNT (that many seeds,
+ * at least 2,000 steps each), or `quick`. NOKV_TEST_SEED=n runs that seed alone; NOKV_TEST_SCALE is the percentage of
+ * seeds.
  */
 #include "history.h"
 #include "io/sim.h"
@@ -210,10 +211,11 @@ static uint64_t seed_run(uint64_t seed, int chapters, uint64_t *out_steps)
 /* ---- the tests -------------------------------------------------------------------------------------------------- */
 
 static uint64_t first_seed = 1;
-static uint64_t seed_count = 50;
+static uint64_t seed_count;
 static int chapters_per_seed = CHAPTERS;
 
-/* A power cut, or a kill, at any step of open, writes, flushes, compactions and close loses nothing that was promised. */
+/* A power cut, or a kill, at any step of open, writes, flushes, compactions and close loses nothing that was promised.
+ */
 static void test_crash_at_every_step(void **state)
 {
     (void)state;
@@ -231,16 +233,15 @@ static void test_crash_at_every_step(void **state)
 
 int main(int argc, char **argv)
 {
-    const char *scale = getenv("NOKV_TEST_SCALE"), *seed = getenv("NOKV_TEST_SEED");
-    if (argc > 1 && strcmp(argv[1], "quick") == 0) {
+    if (argc == 3) {
+        first_seed = strtoull(argv[1], NULL, 0);
+        seed_count = test_scale(strtoull(argv[2], NULL, 0));
+    } else {
         seed_count = 1;
         chapters_per_seed = 2;
-    } else if (scale && strtod(scale, NULL) > 0) {
-        double n = 50 * strtod(scale, NULL) / 100;
-        seed_count = n < 1 ? 1 : (uint64_t)n;
     }
-    if (seed) {
-        first_seed = strtoull(seed, NULL, 0);
+    if (getenv("NOKV_TEST_SEED")) {
+        first_seed = test_seed(0);
         seed_count = 1;
     }
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_crash_at_every_step)};

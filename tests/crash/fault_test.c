@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Single faults, one at a time, at every place: the k-th operation on the simulated disk fails, the k-th allocation fails,
- * the disk is full. Each has a defined outcome: the call reports it, reads go on, nothing acknowledged is lost, and a
- * reopen works. And crashes at random steps while background threads run.
+ * Single faults, one at a time, at every place: the k-th operation on the simulated disk fails, the k-th allocation
+ * fails, the disk is full. Each has a defined outcome: the call reports it, reads go on, nothing acknowledged is lost,
+ * and a reopen works. And crashes at random steps while background threads run.
  *
  * Arguments: `quick` or `all`. NOKV_TEST_SEED repeats a run; NOKV_TEST_SCALE is the percentage of the work.
  */
@@ -93,7 +93,8 @@ static bool kth_failure_run(uint64_t k, int err, uint64_t seed)
     return failed;
 }
 
-/* Whatever single operation on the disk fails, the database reports it or survives it, and reopens with what it promised. */
+/* Whatever single operation on the disk fails, the database reports it or survives it, and reopens with what it
+ * promised. */
 static void test_every_operation_fails_once(void **state)
 {
     (void)state;

@@ -92,10 +92,8 @@ static void expected_make(const struct history *h, size_t writes, struct expecte
     memset(out, 0, HISTORY_KEYS * sizeof *out);
     for (size_t w = 0; w < writes; w++)
         for (uint32_t i = 0; i < h->writes[w].count; i++)
-            out[h->writes[w].keys[i]] = (struct expected){.present = !h->writes[w].deletes[i],
-                                                          .write = w,
-                                                          .entry = i,
-                                                          .size = h->writes[w].value_sizes[i]};
+            out[h->writes[w].keys[i]] = (struct expected){
+                .present = !h->writes[w].deletes[i], .write = w, .entry = i, .size = h->writes[w].value_sizes[i]};
 }
 
 static void entry_check(const struct expected *e, nokv_slice key, nokv_slice value, const char *what)

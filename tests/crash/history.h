@@ -14,11 +14,11 @@
 enum { HISTORY_KEYS = 48, HISTORY_WRITES_MAX = 4096, HISTORY_ENTRIES_MAX = 6 };
 
 struct history_write {
-    uint32_t count;                        /* entries */
+    uint32_t count; /* entries */
     uint8_t keys[HISTORY_ENTRIES_MAX];
     bool deletes[HISTORY_ENTRIES_MAX];
     uint32_t value_sizes[HISTORY_ENTRIES_MAX];
-    uint64_t seq_end;                      /* sequence number of its last entry */
+    uint64_t seq_end; /* sequence number of its last entry */
 };
 
 struct history {

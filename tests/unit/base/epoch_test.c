@@ -113,6 +113,7 @@ static void *only_register(void *arg)
     return NULL;
 }
 
+/* A thread that ends gives its slot back: the next one gets the same. */
 static void places_are_reused(void **state)
 {
     (void)state;

@@ -236,7 +236,7 @@ static void test_memory(void **state)
     (void)state;
     struct array a = {.moves_to_fail = SIZE_MAX};
     for (uint64_t i = 0; i < 20; i++)
-        array_insert(&a, (struct entry){.key = {slice_make("abcdefghijklmnopqrst" + i, 1), key_tag(i + 1, KEY_VALUE)}});
+        array_insert(&a, (struct entry){.key = {slice_make(&"abcdefghijklmnopqrst"[i], 1), key_tag(i + 1, KEY_VALUE)}});
     int destroyed = 0;
     struct iter *source = array_iter_create(&a, &destroyed), *it;
     char bound[] = "d";
