@@ -232,7 +232,10 @@ static void rates_print(const struct table *t, FILE *out)
                 fprintf(out, " | %s", bench_human(value, text));
         }
         fprintf(out, " |");
-        ratio_print(t, row, out);
+        if (whole)
+            fprintf(out, " |\n"); /* settling fast is no merit when another wrote nothing: see the sum below */
+        else
+            ratio_print(t, row, out);
     }
 }
 
