@@ -97,12 +97,18 @@ static enum nokv_status next_wal_take(struct nokv_db *db, struct rlog_writer **o
     while (db->making_spare)
         cond_wait(&db->state_cond, &db->mu);
     struct rlog_writer *spare = TAKE(db->spare_wal);
+    db->making_spare = spare == NULL; /* recovery goes by the numbers: none may be given to a spare in between */
     mutex_unlock(&db->mu);
     if (spare) {
         *out_writer = spare;
         return NOKV_OK;
     }
-    return wal_create(db, db_allocate_number(db), out_writer);
+    enum nokv_status status = wal_create(db, db_allocate_number(db), out_writer);
+    mutex_lock(&db->mu);
+    db->making_spare = false;
+    cond_broadcast(&db->state_cond);
+    mutex_unlock(&db->mu);
+    return status;
 }
 
 static void memtable_unref_ptr(struct memtable **m)
