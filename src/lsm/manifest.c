@@ -14,6 +14,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/alloc.h"
 #include "base/hash.h"
@@ -118,6 +119,27 @@ static enum nokv_status total_apply(struct edit *total, const struct edit *edit,
     return NOKV_OK;
 }
 
+static int compare_numbers(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* A table stands in one place only: removing it there would take its file away from the other. */
+static enum nokv_status numbers_check(const struct edit *total, const char *path)
+{
+    uint64_t *numbers CLEANUP(mem_free_ptr) = mem_alloc(total->add_count * sizeof *numbers);
+    if (numbers == NULL)
+        return FAIL(NO_MEMORY, "no memory for the numbers of %zu tables", total->add_count);
+    for (size_t i = 0; i < total->add_count; i++)
+        numbers[i] = total->adds[i].table.number;
+    qsort(numbers, total->add_count, sizeof *numbers, compare_numbers);
+    for (size_t i = 1; i < total->add_count; i++)
+        if (numbers[i - 1] == numbers[i])
+            return FAIL(CORRUPT, "%s: table %" PRIu64 " stands in two places", path, numbers[i]);
+    return NOKV_OK;
+}
+
 static enum nokv_status edits_read(struct rlog_reader *reader, const char *path, struct edit *total)
 {
     for (;;) {
@@ -179,6 +201,7 @@ enum nokv_status manifest_recover(struct table_env *env, struct manifest_state *
     TRY(rlog_reader_open(&options, &reader));
     struct edit total CLEANUP(edit_deinit) = {0};
     TRY(edits_read(reader, path, &total));
+    TRY(numbers_check(&total, path));
     struct manifest_state state = {.manifest_number = number,
                                    .log_number = total.log_number,
                                    .next_number = u64_max(total.next_number, number + 1),
