@@ -105,7 +105,7 @@ typedef struct nokv_options {
     uint32_t level_ratio;         /* each level is this much larger than the one above; default 10, 2 to 100 */
     uint32_t l0_compact_files;    /* level-0 files that start a compaction when nobody writes, or many read; default 4,
                                      2 to 256 */
-    uint32_t l0_busy_files;       /* ... under a stream of writes; default 6 x l0_compact_files, at most 4096 */
+    uint32_t l0_busy_files;       /* ... under a stream of writes; default 8 x l0_compact_files, at most 4096 */
     uint32_t l0_slowdown_files;   /* level-0 files from which writers are slowed; default 1.5 x l0_busy_files */
     uint32_t l0_stop_files;       /* slow-down reaches its strongest here; default 2 x l0_slowdown_files */
     nokv_io_model sst_read;       /* point reads and scans of tables: default NOKV_IO_MMAP (the only one so far) */

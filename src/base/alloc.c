@@ -6,6 +6,7 @@
 
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 static _Atomic uint64_t alloc_count;
 static _Atomic uint64_t fail_at = UINT64_MAX; /* value of alloc_count at which one allocation fails */
@@ -35,6 +36,28 @@ void *mem_alloc_aligned(size_t align, size_t size)
 {
     ASSERT(is_power_of_two(align));
     return must_fail() ? NULL : aligned_alloc(align, align_up(size ? size : 1, align));
+}
+
+void *mem_alloc_pages(size_t align, size_t size)
+{
+    ASSERT(is_power_of_two(align) && align % 4096 == 0 && size % 4096 == 0 && size > 0);
+    if (must_fail() || size > SIZE_MAX / 2)
+        return NULL;
+    /* As much more as any alignment may need; what sticks out at either end goes back at once. */
+    uint8_t *all = mmap(NULL, size + align, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (all == MAP_FAILED)
+        return NULL;
+    uint8_t *p = all + (align_up((uintptr_t)all, align) - (uintptr_t)all);
+    if (p > all)
+        (void)munmap(all, (size_t)(p - all));
+    (void)munmap(p + size, (size_t)(all + align - p));
+    return p;
+}
+
+void mem_free_pages(void *p, size_t size)
+{
+    if (p != NULL)
+        ASSERT(munmap(p, size) == 0);
 }
 
 void mem_free(void *p)

@@ -15,6 +15,10 @@ void *mem_realloc(void *p, size_t size);
 /* `align` is a power of two; `size` is rounded up to it. Free with mem_free. */
 void *mem_alloc_aligned(size_t align, size_t size);
 void mem_free(void *p); /* NULL is accepted */
+/* Whole pages straight from the kernel and back to it at once: large, long-lived pieces would stay in the heap's hands.
+ * `align` and `size` are multiples of 4096, `align` a power of two. */
+void *mem_alloc_pages(size_t align, size_t size);
+void mem_free_pages(void *p, size_t size);
 char *mem_strdup(const char *s);
 
 /* For CLEANUP(): takes the address of a pointer variable. */

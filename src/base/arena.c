@@ -29,7 +29,10 @@ void arena_deinit(struct arena *a)
 {
     while (a->chunks) {
         struct arena_chunk *older = a->chunks->older;
-        mem_free(a->chunks);
+        if (a->chunks->size >= HUGE_PAGE)
+            mem_free_pages(a->chunks, a->chunks->size);
+        else
+            mem_free(a->chunks);
         a->chunks = older;
     }
     memset(a, 0, sizeof *a);
@@ -40,7 +43,7 @@ static struct arena_chunk *chunk_create(struct arena *a, size_t size)
     bool huge = size >= HUGE_PAGE;
     if (huge)
         size = align_up(size, HUGE_PAGE);
-    struct arena_chunk *chunk = mem_alloc_aligned(huge ? HUGE_PAGE : CACHE_LINE, size);
+    struct arena_chunk *chunk = huge ? mem_alloc_pages(HUGE_PAGE, size) : mem_alloc_aligned(CACHE_LINE, size);
     if (chunk == NULL)
         return NULL;
     if (huge)

@@ -131,12 +131,13 @@ struct nokv_db {
     size_t obsolete_count, obsolete_capacity;
 
     /* atomic */
-    _Atomic(struct view *) view;          /* writer: who holds mu; seq_cst, see base/epoch.h */
-    _Atomic uint64_t visible_seq;         /* writer: who holds write_mu; release after the memtable has the entries */
-    _Atomic int poisoned;                 /* a nokv_status; once set it stays */
-    _Atomic bool cancel;                  /* closing: long background work stops */
-    _Atomic uint32_t unsealed_logs;       /* old logs that are not durable yet; writer: who holds mu */
-    _Atomic uint64_t throttle_ns_per_kib; /* 0: full speed; writer: who holds mu */
+    _Atomic(struct view *) view;        /* writer: who holds mu; seq_cst, see base/epoch.h */
+    _Atomic uint64_t visible_seq;       /* writer: who holds write_mu; release after the memtable has the entries */
+    _Atomic int poisoned;               /* a nokv_status; once set it stays */
+    _Atomic bool cancel;                /* closing: long background work stops */
+    _Atomic uint32_t unsealed_logs;     /* old logs that are not durable yet; writer: who holds mu */
+    _Atomic uint64_t level0_ns_per_kib; /* how much level 0 slows writers; 0: not; writer: who holds mu */
+    _Atomic uint32_t waiting_memtables; /* immutable_count, for the throttle; writer: who holds mu */
     _Atomic uint64_t slowdown_ns, wal_records;
     _Atomic uint64_t references; /* iterators and snapshots that close must not find */
 
@@ -189,7 +190,13 @@ void view_unref(struct view *v); /* no lock needed */
 enum nokv_status db_poison(struct nokv_db *db, enum nokv_status status, const char *what) MUST_CHECK;
 /* NOKV_OK, or why nothing may be written. No lock needed. */
 enum nokv_status db_check_writable(struct nokv_db *db) MUST_CHECK;
-/* Recompute how much writers are slowed. */
+/*
+ * The speed that a debt from 0 (none) to 1 (as far as it may go) leaves to all writers together, as its inverse: from
+ * 512 MiB/s down to 1 MiB/s, exponentially, so that each step of the debt takes the same part of the speed, and writers
+ * meet the speed of the background work somewhere on the way without a sudden stop. 0: no limit. Pure.
+ */
+uint64_t throttle_ns_per_kib(double debt);
+/* Note what the throttle depends on, after level 0 or the waiting memtables changed. */
 void db_update_throttle_locked(struct nokv_db *db);
 void db_obsolete_table(struct table_env *env, uint64_t number);
 

@@ -131,33 +131,23 @@ static double clamp01(double x)
     return x < 0 ? 0 : x > 1 ? 1 : x;
 }
 
-/*
- * How far each kind of debt is between "fine" and "as far as it may go", the largest of them: memtables that wait for
- * their flush, and tables on level 0.
- */
-static double debt_of(const struct nokv_db *db)
+uint64_t throttle_ns_per_kib(double debt)
 {
-    double waiting = (double)db->immutable_count / (double)(db->options.memtables_max - 1);
-    double files = (double)db->version->levels[0].count;
-    double slow = db->options.l0_slowdown_files, stop = db->options.l0_stop_files;
-    double memory = clamp01((waiting - 0.5) / 0.5), level0 = clamp01((files - slow) / (stop - slow));
-    return memory > level0 ? memory : level0;
+    if (debt <= 0)
+        return 0;
+    double mib_per_s = 512;
+    for (double d = clamp01(debt) * 9; d > 0; d -= 1) /* 512 / 2^9 = 1 */
+        mib_per_s /= d >= 1 ? 2 : 1 + d;
+    return (uint64_t)(1e9 / (mib_per_s * 1024));
 }
 
-/*
- * From full speed at no debt down to 1 MiB/s at full debt, exponentially: each step of the debt takes the same part of
- * the speed, so that writers meet the speed of the background work somewhere on the way without a sudden stop.
- */
 void db_update_throttle_locked(struct nokv_db *db)
 {
-    double debt = debt_of(db), mib_per_s = 512;
-    uint64_t ns_per_kib = 0;
-    if (debt > 0) {
-        for (double d = debt; d > 0; d -= 1.0 / 9) /* 512 / 2^9 = 1 */
-            mib_per_s /= d >= 1.0 / 9 ? 2 : 1 + d * 9;
-        ns_per_kib = (uint64_t)(1e9 / (mib_per_s * 1024));
-    }
-    atomic_store_explicit(&db->throttle_ns_per_kib, ns_per_kib, memory_order_relaxed);
+    double files = (double)db->version->levels[0].count;
+    double slow = db->options.l0_slowdown_files, stop = db->options.l0_stop_files;
+    uint64_t ns = throttle_ns_per_kib((files - slow) / (stop - slow));
+    atomic_store_explicit(&db->level0_ns_per_kib, ns, memory_order_relaxed);
+    atomic_store_explicit(&db->waiting_memtables, (uint32_t)db->immutable_count, memory_order_relaxed);
 }
 
 /* ---- edits ---------------------------------------------------------------------------------------------------- */

@@ -254,10 +254,24 @@ struct write {
     struct slice value;
 };
 
+/*
+ * The memory debt: nothing until three quarters of all memtables are full, all of it when there is no room for another
+ * rotation. Looked at only while a memtable waits.
+ */
+static uint64_t memory_ns_per_kib(const struct nokv_db *db, uint32_t waiting)
+{
+    double active = (double)memtable_bytes(db->mem) / (double)db->options.memtable_bytes;
+    double full = ((double)waiting + active) / (double)db->options.memtables_max;
+    return full <= 0.75 ? 0 : throttle_ns_per_kib((full - 0.75) * 4);
+}
+
 /* How long this write has to wait so that all writers together keep to the speed that the debt allows. */
 static uint64_t throttle_delay_locked(struct nokv_db *db, uint64_t bytes)
 {
-    uint64_t ns_per_kib = atomic_load_explicit(&db->throttle_ns_per_kib, memory_order_relaxed);
+    uint64_t ns_per_kib = atomic_load_explicit(&db->level0_ns_per_kib, memory_order_relaxed);
+    uint32_t waiting = atomic_load_explicit(&db->waiting_memtables, memory_order_relaxed);
+    if (UNLIKELY(waiting > 0))
+        ns_per_kib = u64_max(ns_per_kib, memory_ns_per_kib(db, waiting));
     if (LIKELY(ns_per_kib == 0))
         return 0;
     uint64_t now = io_now_ns(db->io), start = u64_max(now, db->throttle_free_ns);

@@ -23,6 +23,9 @@ enum nokv_status sst_block_explain(const uint8_t *data, uint64_t extent, uint64_
 bool sst_block_lower_bound(const struct sst_block *b, struct ikey target, uint32_t *out_index)
 {
     uint32_t low = 0, high = b->count;
+    /* The first three probes are among seven entries: fetch them side by side instead of one after the other. */
+    for (uint32_t eighth = 1; eighth < 8 && high >= 16; eighth++)
+        __builtin_prefetch(b->data + sst_block_offset(b, high * eighth / 8));
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
         struct sst_entry e;

@@ -26,7 +26,7 @@
 #include "sst/index.h"
 
 enum {
-    OUT_BYTES = 1 << 20,
+    OUT_BYTES = 2 << 20,  /* one write of a huge page's size where it belongs: file systems then keep it as one */
     BLOCK_GROW_PAGES = 7, /* beyond the target size */
     BLOCK_BYTES_MAX = 64 * 1024,
 };

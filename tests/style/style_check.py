@@ -28,7 +28,8 @@ KERNEL = re.compile(
     r"opendir|readdir|closedir|stat|fstat|lstat|fstatat|statx|statvfs|access|fcntl|flock|ioctl|fopen|fdopen|fread|fwrite|"
     r"fclose|fflush|remove|mkstemp|syscall|io_uring_(?!state\b)\w+|nanosleep|clock_nanosleep|usleep|sleep|clock_gettime|gettimeofday|"
     r"time)\s*\(")
-KERNEL_ALLOWED = {("src/base/thread.c", "clock_gettime"), ("src/base/arena.c", "madvise")}  # the clock; a hint on memory
+KERNEL_ALLOWED = {("src/base/thread.c", "clock_gettime"), ("src/base/arena.c", "madvise"),
+                  ("src/base/alloc.c", "mmap"), ("src/base/alloc.c", "munmap")}  # the clock; memory without a file
 HEAP = re.compile(
     r"(?<![\w.>])(?:malloc|calloc|realloc|reallocarray|free|strdup|strndup|asprintf|vasprintf|aligned_alloc|posix_memalign|"
     r"open_memstream|getline)\s*\(")
