@@ -146,6 +146,8 @@ enum nokv_status batch_reader_next(struct batch_reader *r, struct batch_entry *o
         return FAIL(NOT_SUPPORTED, "%s: column family %u: this version knows only the default one", r->where, cf);
     if (key_size == 0 || key_size > KEY_SIZE_MAX || value_size > KEY_VALUE_SIZE_MAX)
         return entry_bad(r, "its key or value is out of limits");
+    if ((kind == KEY_TOMBSTONE && value_size != 0) || ((kind & KEY_HAS_EXPIRY) && value_size < sizeof(uint64_t)))
+        return entry_bad(r, "its value does not fit its kind");
     out_entry->key = (struct ikey){.user = slice_make(p, key_size), .tag = key_tag(r->seq, kind)};
     out_entry->value = slice_make(p + key_size, value_size);
     r->p = p + key_size + value_size;

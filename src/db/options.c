@@ -91,7 +91,7 @@ static enum nokv_status options_check(const nokv_options *o)
         {"level_ratio", o->level_ratio, 2, 100},
         {"l0_compact_files", o->l0_compact_files, 2, 256},
         {"l0_busy_files", o->l0_busy_files, o->l0_compact_files, 4096},
-        {"l0_slowdown_files", o->l0_slowdown_files, o->l0_busy_files, 4096},
+        {"l0_slowdown_files", o->l0_slowdown_files, o->l0_busy_files, 16384},
         {"l0_stop_files", o->l0_stop_files, o->l0_slowdown_files + 1, 65536},
     };
     TRY(limits_check(limits, ARRAY_COUNT(limits)));
