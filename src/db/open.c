@@ -17,7 +17,9 @@
 #include "db/db.h"
 #include "lsm/names.h"
 
-enum { OLD_LOGS_KEPT_MAX = 4 };
+/* From more logs than the first number on, what they hold is flushed soon; from more than the second on, before the open
+ * returns: a database that is opened and closed in quick succession would never get to it. */
+enum { OLD_LOGS_KEPT_MAX = 4, OLD_LOGS_MAX = 8 };
 
 /* ---- allocation ------------------------------------------------------------------------------------------------- */
 
@@ -109,8 +111,11 @@ static enum nokv_status directory_prepare(struct nokv_db *db, bool *out_exists)
     TRY(path_lock(lock_path, db->dir));
     bool read_only = db->options.read_only;
     bool exists = manifest_exists(db->io, db->dir);
-    if (!exists && (read_only || !db->options.create_if_missing))
+    if (!exists && (read_only || !db->options.create_if_missing)) {
+        if (io_list(db->io, db->dir, refuse_orphan, db->dir) == NOKV_ERR_CORRUPT)
+            return NOKV_ERR_CORRUPT;
         return FAIL(NOT_FOUND, "%s holds no database (there is no %s/CURRENT)", db->dir, db->dir);
+    }
     if (!exists) {
         enum nokv_status status = io_mkdir(db->io, db->dir);
         if (status != NOKV_OK && status != NOKV_ERR_EXISTS)
@@ -259,7 +264,10 @@ static enum nokv_status open_run(struct nokv_db *db)
     db_update_throttle_locked(db);
     db_publish_view_locked(db, view);
     mutex_unlock(&db->mu);
-    return background_start(db);
+    TRY(background_start(db));
+    if (!db->options.read_only && r.used > OLD_LOGS_MAX)
+        (void)!nokv_flush(db); /* a failure is kept and told, as any of the background's */
+    return NOKV_OK;
 }
 
 enum nokv_status db_open(struct io *io, const char *path, const nokv_options *options, struct nokv_db **out_db)
