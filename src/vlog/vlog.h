@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * vlog/vlog.h - the value log: segments of values that the tree only points to. docs/formats/vlog.md is the format.
+ *
+ * Mechanism only: writing a segment, reading values out of one, walking one. Which values go here, how many bytes of a
+ * segment are still live, when it is collected and when it may be unlinked is the database's business.
+ *
+ * A record is a 32-byte header, the key, the value, and one checksum per 64 KiB chunk of the value; it begins at a
+ * multiple of 8 and can be read, verified and attributed without the tree. A sealed segment ends in a footer.
+ */
+#ifndef VLOG_VLOG_H
+#define VLOG_VLOG_H
+
+#include "base/pin.h"
+#include "io/io.h"
+#include "key/key.h"
+
+enum { VLOG_POINTER_SIZE = 20, VLOG_CHUNK = 64 << 10, VLOG_MAPPED_BELOW = 4096 };
+
+/* Where a value is; 20 bytes in the tree: u64 segment, u64 offset of its record, u32 size of the value. */
+struct vlog_pointer {
+    uint64_t segment;
+    uint64_t off;
+    uint32_t value_size;
+};
+
+void vlog_pointer_encode(const struct vlog_pointer *p, uint8_t out[VLOG_POINTER_SIZE]);
+/* CORRUPT when the size is not VLOG_POINTER_SIZE or a field is out of limits. */
+enum nokv_status vlog_pointer_decode(struct slice bytes, struct vlog_pointer *out_pointer) MUST_CHECK;
+/* Bytes that a record takes in its segment, padding included: what live-byte counters count. */
+uint64_t vlog_record_size(size_t key_size, uint64_t value_size);
+
+/* What a segment holds; of a sealed one it stands in the footer. */
+struct vlog_info {
+    uint64_t records;
+    uint64_t record_bytes; /* the sum of their vlog_record_size() */
+    uint64_t value_bytes;
+    uint64_t file_bytes;
+};
+
+/* ---- writer: any number of threads append side by side --------------------------------------------------------- */
+
+struct vlog_writer;
+
+struct vlog_writer_options {
+    struct io *io;
+    const char *path;
+    const char *dir; /* synced after the file was created */
+    enum io_component component;
+    enum io_model model;        /* IO_STD, IO_URING; IO_DIRECT: whole blocks past the page cache, gathered into 1 MiB */
+    uint64_t number;            /* never used again for another segment; not 0 */
+    uint64_t preallocate_bytes; /* reserved ahead in steps of this; 0: none */
+    uint64_t salt;              /* 0: drawn */
+};
+
+/* Creates the file, writes and syncs its header and its name. EXISTS, NO_SPACE, IO. After a failure there is no file.
+ */
+enum nokv_status vlog_writer_create(const struct vlog_writer_options *options,
+                                    struct vlog_writer **out_writer) MUST_CHECK;
+/*
+ * Append one record. The place is taken under a short lock, the bytes are written outside of it. On return with OK all
+ * but its first and last bytes (small records: all of it) is in the page cache; those wait in the writer's buffers for
+ * the next vlog_writer_flush. Key and value are borrowed for the call.
+ *
+ * NO_SPACE, IO, NO_MEMORY: the record is not there; a place that was taken is turned into padding, other appends go on.
+ * A buffer that could not be written is kept and tried again by the next append or flush that needs it. POISONED after
+ * a failed sync. INVALID: key or value out of limits.
+ */
+enum nokv_status vlog_append(struct vlog_writer *w, struct ikey key, struct slice value,
+                             struct vlog_pointer *out_pointer) MUST_CHECK;
+
+/* A value that is never in one buffer: begin, append parts in order, then end or abandon; one thread at a time. A place
+ * for `size_max` bytes is taken at once; what is not used of it is given back, or padding when others came behind it.
+ */
+struct vlog_stream;
+enum nokv_status vlog_stream_begin(struct vlog_writer *w, struct slice user_key, uint64_t size_max,
+                                   struct vlog_stream **out_stream) MUST_CHECK;
+/* INVALID: more than size_max in all. After any failure the stream can only be abandoned. */
+enum nokv_status vlog_stream_append(struct vlog_stream *s, struct slice part) MUST_CHECK;
+/* The record is complete and points back to `tag`; it is in the page cache. Frees the stream, also on failure. */
+enum nokv_status vlog_stream_end(struct vlog_stream *s, uint64_t tag, struct vlog_pointer *out_pointer) MUST_CHECK;
+void vlog_stream_abandon(struct vlog_stream *s); /* NULL is accepted */
+
+/* Everything appended so far is in the file (page cache). */
+enum nokv_status vlog_writer_flush(struct vlog_writer *w) MUST_CHECK;
+/* ... and durable. Concurrent callers share one sync. The first failed sync is final: POISONED from then on. */
+enum nokv_status vlog_writer_sync(struct vlog_writer *w) MUST_CHECK;
+/* Cut what was preallocated, sync, write the footer durably. REQUIRES: no append or stream under way, none to come. May
+ * be called again after a failure other than POISONED. */
+enum nokv_status vlog_writer_seal(struct vlog_writer *w) MUST_CHECK;
+uint64_t vlog_writer_bytes(const struct vlog_writer *w); /* file offset behind the last taken place */
+uint64_t vlog_writer_number(const struct vlog_writer *w);
+struct vlog_info vlog_writer_info(struct vlog_writer *w); /* of the completed records; file_bytes as they are now */
+/* NULL is accepted. Leaves the file as it is: what is still in the buffers is lost. REQUIRES: no stream is left. */
+void vlog_writer_destroy(struct vlog_writer *w);
+
+/* ---- reader: any number of threads ----------------------------------------------------------------------------- */
+
+struct vlog_reader;
+
+enum vlog_read_model { VLOG_READ_AUTO, VLOG_READ_MMAP, VLOG_READ_PREAD, VLOG_READ_DIRECT, VLOG_READ_URING };
+
+/*
+ * Open a segment. `writer`: it is still being written, by this writer, which outlives the reader: reads look into its
+ * buffers and use pread, never a mapping. Sealed ones are mapped, when first asked for it, for VLOG_READ_MMAP and
+ * (values below VLOG_MAPPED_BELOW) AUTO. One that a crash left unsealed is read with pread.
+ * REQUIRES: the thread is registered with the epochs.
+ */
+enum nokv_status vlog_reader_open(struct io *io, const char *path, uint64_t number, enum vlog_read_model model,
+                                  struct vlog_writer *writer, struct vlog_reader **out_reader) MUST_CHECK;
+void vlog_reader_ref(struct vlog_reader *r);
+void vlog_reader_unref(struct vlog_reader *r); /* NULL is accepted */
+void vlog_reader_pin(struct vlog_reader *r);
+void vlog_reader_unpin(struct vlog_reader *r);
+uint64_t vlog_reader_number(const struct vlog_reader *r);
+bool vlog_reader_is_sealed(const struct vlog_reader *r);
+/* The footer's; of one that is not sealed only file_bytes is known. */
+struct vlog_info vlog_reader_info(const struct vlog_reader *r);
+/* Bytes of the mapping that are in the page cache; UINT64_MAX: not mapped, or not known. */
+uint64_t vlog_reader_resident_bytes(const struct vlog_reader *r);
+/* In place when the segment is mapped and the model says so (*out_value points into the mapping, verified, as long as a
+ * reference or a pin lives), otherwise *out_value is empty with data NULL and the caller uses vlog_read. */
+enum nokv_status vlog_read_in_place(struct vlog_reader *r, const struct vlog_pointer *p, struct slice user_key,
+                                    struct slice *out_value) MUST_CHECK;
+/* Copy value bytes [off, off + size) to buffer; chunks that are touched are verified, and the header and key always.
+ * CORRUPT names segment and offset. REQUIRES: off + size <= p->value_size. */
+enum nokv_status vlog_read(struct vlog_reader *r, const struct vlog_pointer *p, struct slice user_key, uint64_t off,
+                           void *buffer, size_t size) MUST_CHECK;
+
+/* ---- scan: one thread ------------------------------------------------------------------------------------------ */
+
+struct vlog_record {
+    struct ikey key;
+    uint64_t value_size;
+    uint64_t off;       /* of the record */
+    struct slice value; /* data NULL: larger than value_size_max, which vlog_read can read in parts */
+};
+
+/*
+ * Walk the records of a segment in order, each verified whole, with bounded memory: a window of 1 MiB that grows for a
+ * record whose value is to be shown. Places without a record (padding) are skipped and counted.
+ *
+ * Damage in a sealed segment is CORRUPT, or with `salvage` skipped up to the next sound record and counted. In one that
+ * was not sealed it cannot be told from what a crash leaves, and is counted as unfinished.
+ */
+struct vlog_scan_options {
+    struct io *io;
+    const char *path;
+    uint64_t number; /* 0: any */
+    enum io_component component;
+    enum io_model model;
+    uint64_t value_size_max; /* show values up to this size */
+    bool salvage;
+};
+
+struct vlog_scan_totals {
+    uint64_t number;
+    uint64_t records, record_bytes, value_bytes; /* sound */
+    uint64_t padding_bytes;                      /* places that were given up */
+    uint64_t unfinished_bytes;                   /* not sealed: what a crash left, behind the last sound record too */
+    uint64_t damaged_bytes;                      /* salvage */
+    uint64_t end;                                /* behind the last sound record or padding */
+    bool sealed;
+};
+
+struct vlog_scan;
+/* CORRUPT, NOT_SUPPORTED: the header page; with `salvage` a sound footer does as well. */
+enum nokv_status vlog_scan_open(const struct vlog_scan_options *options, struct vlog_scan **out_scan) MUST_CHECK;
+/* The record's slices live until the next call. After a failure the scan is at its end. */
+enum nokv_status vlog_scan_next(struct vlog_scan *s, struct vlog_record *out_record, bool *out_more) MUST_CHECK;
+struct vlog_scan_totals vlog_scan_totals(const struct vlog_scan *s); /* of what was walked so far */
+void vlog_scan_close(struct vlog_scan *s);                           /* NULL is accepted */
+
+#endif
