@@ -73,6 +73,7 @@ static enum nokv_status batch_append(struct nokv_batch *b, unsigned kind, struct
         p += BATCH_HEADER;
     }
     p += batch_entry_head_encode(p, kind, key.size, value.size);
+    ASSERT(p != NULL && key.data != NULL);
     memcpy(p, key.data, key.size);
     p += key.size;
     if (value.size)

@@ -135,9 +135,9 @@ uint64_t throttle_ns_per_kib(double debt)
 {
     if (debt <= 0)
         return 0;
-    double mib_per_s = 512;
-    for (double d = clamp01(debt) * 9; d > 0; d -= 1) /* 512 / 2^9 = 1 */
-        mib_per_s /= d >= 1 ? 2 : 1 + d;
+    double halvings = clamp01(debt) * 9; /* 512 / 2^9 = 1; between two of them linearly */
+    unsigned whole = (unsigned)halvings;
+    double mib_per_s = 512.0 / (double)(1u << whole) / (1 + (halvings - whole));
     return (uint64_t)(1e9 / (mib_per_s * 1024));
 }
 

@@ -302,6 +302,7 @@ nokv_status nokv_open(const char *path, const nokv_options *options, nokv_db **o
         io_destroy(io);
         return status;
     }
+    ASSERT(db != NULL);
     db->owns_io = true;
     *out_db = db;
     return NOKV_OK;

@@ -2,8 +2,7 @@
 /*
  * The write path.
  *
- *      put ─► write_mu ─► WAL record into the shared buffer ─► memtable ─► visible_seq ─► unlock ─► (sync) ─►
- * acknowledged
+ *      put ─► write_mu ─► WAL record in the shared buffer ─► memtable ─► visible_seq ─► unlock ─► (sync) ─► return
  *
  * A write holds write_mu for a copy into the buffer and one insertion, some hundreds of nanoseconds; nobody holds it
  * over a sync. Writers that want durability then meet at sync_mu: the first becomes the leader, moves everything that

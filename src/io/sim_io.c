@@ -389,6 +389,7 @@ static int open_node(struct sim *s, const char *path, bool create, struct sim_no
 
 static struct sim_node *node_open(struct sim_node *node)
 {
+    ASSERT(node != NULL);
     node->opens++;
     return sim_node_ref(node);
 }

@@ -360,8 +360,11 @@ int sim_name_rename(struct sim *s, const char *from_path, const char *to_path)
         rc = path_resolve(s, to_path, &to);
     if (rc == 0)
         rc = rename_check(&from, &to);
-    if (rc < 0 || (to.entry && to.entry->node == from.entry->node))
+    if (rc < 0)
         return rc;
+    ASSERT(from.entry != NULL);
+    if (to.entry && to.entry->node == from.entry->node)
+        return 0;
     char *old CLEANUP(mem_free_ptr) = component_dup(from.last);
     char *name CLEANUP(mem_free_ptr) = component_dup(to.last);
     char *again CLEANUP(mem_free_ptr) = component_dup(to.last);

@@ -213,9 +213,10 @@ static enum nokv_status level_apply(struct version *v, const struct version *bas
                                     const char *where)
 {
     const struct level *from = &base->levels[index];
+    ASSERT(v != NULL && base != NULL);
     struct level *to = &v->levels[index];
     size_t removed = 0;
-    to->tables = mem_alloc((from->count + edit->add_count) * sizeof(struct table *));
+    to->tables = mem_alloc((from->count + edit->add_count) * sizeof *to->tables);
     if (to->tables == NULL)
         return FAIL(NO_MEMORY, "no memory for a level of %zu tables", from->count + edit->add_count);
     for (size_t i = 0; i < from->count; i++) {

@@ -197,6 +197,7 @@ static bool split_at(struct memtable *m, size_t common, const struct leaf *like,
         ref = ref_load(slot);
     }
     ASSERT(ref_kind(ref) == REF_LEAF || ref_node(ref)->level > common); /* [I1] */
+    ASSERT(like != NULL);
     uintptr_t split = node_create(&m->nodes, common, leaf);
     if (split == 0)
         return false;

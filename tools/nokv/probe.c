@@ -104,7 +104,7 @@ static nokv_status count_calls(nokv_db *db, uint64_t *out_calls)
 
 static nokv_status run_gets(struct probe *probe, nokv_db *db, uint64_t gets, struct pass *pass)
 {
-    for (uint64_t i = 0; i < gets; i++) {
+    for (uint64_t i = 0; probe->count > 0 && i < gets; i++) {
         nokv_status status = get_one(probe, db, &probe->keys[probe->order[i % probe->count]], pass);
         if (status != NOKV_OK)
             return status;

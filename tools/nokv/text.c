@@ -80,7 +80,7 @@ bool hex_decode(const char *text, struct bytes *out)
             return false;
     bytes_reserve(out, length / 2);
     for (size_t i = 0; i < length / 2; i++)
-        out->data[i] = (char)(hex_digit(text[2 * i]) << 4 | hex_digit(text[2 * i + 1]));
+        out->data[i] = (char)((unsigned)hex_digit(text[2 * i]) << 4 | (unsigned)hex_digit(text[2 * i + 1]));
     out->size = length / 2;
     return true;
 }

@@ -114,7 +114,8 @@ static void key_without_file(struct verify *verify, nokv_slice key)
 
 static int compare_keys(const void *a, size_t a_size, const void *b, size_t b_size)
 {
-    int order = memcmp(a, b, a_size < b_size ? a_size : b_size);
+    size_t common = a_size < b_size ? a_size : b_size;
+    int order = common ? memcmp(a, b, common) : 0;
     return order != 0 ? order : (a_size > b_size) - (a_size < b_size);
 }
 
