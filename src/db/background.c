@@ -570,6 +570,8 @@ nokv_status nokv_wait_idle(nokv_db *db)
         status = background_status_locked(db);
     }
     mutex_unlock(&db->mu);
+    (void)epoch_reclaim();
+    background_unlink_obsolete(db); /* what an iterator was the last to hold */
     return status;
 }
 

@@ -149,6 +149,11 @@ struct nokv_db {
 /* nokv_open on a given environment (tests: the simulated disk). The io stays the caller's. */
 enum nokv_status db_open(struct io *io, const char *path, const nokv_options *options,
                          struct nokv_db **out_db) MUST_CHECK;
+/*
+ * Copy the options of one call, whose struct may be an older caller's (shorter: the rest is zero) or a younger one's
+ * (longer: refused when it sets what this version does not have). INVALID: struct_size was not set.
+ */
+enum nokv_status call_options_copy(const void *given, const char *type, size_t size, void *out_options) MUST_CHECK;
 /* Check and fill in. INVALID names the option. */
 enum nokv_status options_resolve(const nokv_options *given, nokv_options *out_options) MUST_CHECK;
 

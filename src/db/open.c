@@ -17,8 +17,8 @@
 #include "db/db.h"
 #include "lsm/names.h"
 
-/* From more logs than the first number on, what they hold is flushed soon; from more than the second on, before the open
- * returns: a database that is opened and closed in quick succession would never get to it. */
+/* From more logs than the first number on, what they hold is flushed soon; from more than the second on, before the
+ * open returns: a database that is opened and closed in quick succession would never get to it. */
 enum { OLD_LOGS_KEPT_MAX = 4, OLD_LOGS_MAX = 8 };
 
 /* ---- allocation ------------------------------------------------------------------------------------------------- */

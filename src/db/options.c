@@ -103,23 +103,30 @@ static enum nokv_status options_check(const nokv_options *o)
     return models_check(o);
 }
 
+enum nokv_status call_options_copy(const void *given, const char *type, size_t size, void *out_options)
+{
+    uint32_t given_size = 0;
+    memcpy(&given_size, given, sizeof given_size); /* every options struct begins with it */
+    if (given_size < sizeof given_size || given_size > 64 * KIB)
+        return FAIL(INVALID, "%s.struct_size is %u: set it to sizeof(%s), nokv_options with nokv_options_init()", type,
+                    given_size, type);
+    const uint8_t *bytes = given;
+    for (size_t i = size; i < given_size; i++)
+        if (bytes[i] != 0)
+            return FAIL(NOT_SUPPORTED, "the caller sets an option that this version (%s) of %s does not have",
+                        nokv_version(), type);
+    memset(out_options, 0, size);
+    memcpy(out_options, given, u64_min(size, given_size));
+    return NOKV_OK;
+}
+
 enum nokv_status options_resolve(const nokv_options *given, nokv_options *out_options)
 {
     nokv_options o;
     nokv_options_init(&o);
-    if (given) {
-        if (given->struct_size < sizeof given->struct_size || given->struct_size > 64 * KIB)
-            return FAIL(INVALID, "nokv_options.struct_size is %u: call nokv_options_init() first", given->struct_size);
-        /* A younger caller may set what this library does not know: refuse only if it is used. */
-        const uint8_t *bytes = (const uint8_t *)given;
-        for (size_t i = sizeof o; i < given->struct_size; i++)
-            if (bytes[i] != 0)
-                return FAIL(NOT_SUPPORTED, "the caller sets an option that this version (%s) does not have",
-                            nokv_version());
-        memset(&o, 0, sizeof o);
-        memcpy(&o, given, u64_min(sizeof o, given->struct_size));
-        o.struct_size = sizeof o;
-    }
+    if (given)
+        TRY(call_options_copy(given, "nokv_options", sizeof o, &o));
+    o.struct_size = sizeof o;
     defaults_fill(&o);
     TRY(options_check(&o));
     *out_options = o;

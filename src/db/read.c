@@ -40,10 +40,10 @@ static enum nokv_status view_get(const struct view *v, struct slice key, uint64_
     return version_get(v->version, key, seq, &out->lookup, &out->table);
 }
 
-static uint64_t read_seq(const struct nokv_db *db, const nokv_read_options *options)
+static uint64_t read_seq(const struct nokv_db *db, const nokv_snapshot *snapshot)
 {
-    if (options && options->snapshot)
-        return options->snapshot->seq;
+    if (snapshot)
+        return snapshot->seq;
     return atomic_load_explicit(&db->visible_seq, memory_order_acquire);
 }
 
@@ -57,7 +57,7 @@ static enum nokv_status found_check(const struct found *f)
     return NOKV_OK;
 }
 
-static enum nokv_status db_get(struct nokv_db *db, struct slice key, const nokv_read_options *options,
+static enum nokv_status db_get(struct nokv_db *db, struct slice key, const nokv_snapshot *snapshot,
                                nokv_value *out_value)
 {
     struct found f = {0};
@@ -65,7 +65,7 @@ static enum nokv_status db_get(struct nokv_db *db, struct slice key, const nokv_
     atomic_fetch_add_explicit(&counters->gets, 1, memory_order_relaxed);
     epoch_enter();
     struct view *v = atomic_load_explicit(&db->view, memory_order_seq_cst);
-    enum nokv_status status = view_get(v, key, read_seq(db, options), &f);
+    enum nokv_status status = view_get(v, key, read_seq(db, snapshot), &f);
     if (LIKELY(status == NOKV_OK))
         status = found_check(&f);
     if (LIKELY(status == NOKV_OK)) {
@@ -89,9 +89,12 @@ static enum nokv_status db_get(struct nokv_db *db, struct slice key, const nokv_
 nokv_status nokv_get(nokv_db *db, const void *key, size_t key_size, const nokv_read_options *options,
                      nokv_value *out_value)
 {
+    nokv_read_options given = {0};
     TRY(key_check(key, key_size));
+    if (options)
+        TRY(call_options_copy(options, "nokv_read_options", sizeof given, &given));
     TRY(epoch_register());
-    return db_get(db, slice_make(key, key_size), options, out_value);
+    return db_get(db, slice_make(key, key_size), given.snapshot, out_value);
 }
 
 void nokv_value_release(nokv_value *value)
@@ -232,20 +235,20 @@ static struct slice slice_of(nokv_slice s)
 
 nokv_status nokv_iter_create(nokv_db *db, const nokv_iter_options *options, nokv_iter **out_iter)
 {
+    nokv_iter_options given = {0};
+    if (options)
+        TRY(call_options_copy(options, "nokv_iter_options", sizeof given, &given));
     TRY(epoch_register());
     struct nokv_iter *it = mem_zalloc(sizeof *it);
     if (it == NULL)
         return FAIL(NO_MEMORY, "no memory for an iterator");
     it->db = db;
     it->view = db_view_acquire(db);
-    struct iter_view_options o = {.now_ms = io_wall_ms(db->io)};
-    if (options) {
-        o.lower = slice_of(options->lower);
-        o.upper = slice_of(options->upper);
-        o.prefix = slice_of(options->prefix);
-    }
-    o.seq = options && options->snapshot ? options->snapshot->seq
-                                         : atomic_load_explicit(&db->visible_seq, memory_order_acquire);
+    struct iter_view_options o = {.now_ms = io_wall_ms(db->io),
+                                  .seq = read_seq(db, given.snapshot), /* after the view: see install.c */
+                                  .lower = slice_of(given.lower),
+                                  .upper = slice_of(given.upper),
+                                  .prefix = slice_of(given.prefix)};
     enum nokv_status status = view_iter_build(it->view, &o, &it->iter);
     if (status != NOKV_OK) {
         view_unref(it->view);

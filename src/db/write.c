@@ -345,7 +345,10 @@ static enum nokv_status write_apply_locked(struct nokv_db *db, struct write *w, 
 
 static enum nokv_status write_run(struct nokv_db *db, struct write *w, const nokv_write_options *options)
 {
-    nokv_sync sync = options ? options->sync : NOKV_SYNC_DEFAULT;
+    nokv_write_options given = {.sync = NOKV_SYNC_DEFAULT};
+    if (options)
+        TRY(call_options_copy(options, "nokv_write_options", sizeof given, &given));
+    nokv_sync sync = given.sync;
     if (sync == NOKV_SYNC_DEFAULT)
         sync = db->options.sync;
     if (sync != NOKV_SYNC_NONE && sync != NOKV_SYNC_COMMIT)

@@ -143,6 +143,10 @@ static void draw_options(struct run *r)
     o->level_base_bytes = o->table_bytes * (1 + draw(r, 2));
     o->level_ratio = (uint32_t)(2 + draw(r, 3));
     o->l0_compact_files = (uint32_t)(2 + draw(r, 3));
+    o->l0_busy_files = o->l0_compact_files * (uint32_t)(1 + draw(r, 3));
+    static const nokv_io_model models[] = {NOKV_IO_STD, NOKV_IO_STD, NOKV_IO_DIRECT, NOKV_IO_URING};
+    o->wal_write = models[draw(r, ARRAY_COUNT(models))];
+    o->background_io = models[draw(r, ARRAY_COUNT(models))];
 }
 
 static const nokv_write_options *draw_write_options(struct run *r)
