@@ -528,10 +528,12 @@ nokv_status nokv_flush(nokv_db *db)
     enum nokv_status status = memtable_count(db->mem) > 0 ? db_rotate(db) : NOKV_OK;
     mutex_unlock(&db->write_mu);
     TRY(status);
+    mutex_lock(&db->mu);
+    db->soft_error = NOKV_OK; /* try again what failed before; not what fails from here on */
+    background_wake_locked(db);
+    mutex_unlock(&db->mu);
     background_run_inline(db);
     mutex_lock(&db->mu);
-    db->soft_error = NOKV_OK;
-    background_wake_locked(db);
     while (db->immutable_count > 0 && status == NOKV_OK) {
         status = background_status_locked(db);
         if (status == NOKV_OK && !db->options.inline_background_work)

@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * durability_test.c - what an acknowledgement is worth when the disk fails: nothing is acknowledged after the first
+ * failed sync or log write, however well the disk is afterwards; reads go on; and reopening finds what was promised.
+ */
+#include <errno.h>
+
+#include "db_fixture.h"
+
+static void scene_init(struct fixture *f)
+{
+    fixture_init(f);
+    fixture_open(f);
+    for (uint64_t i = 0; i < 10; i++)
+        kv_put(f->db, i, 1);
+    OK(nokv_sync_wal(f->db));
+}
+
+static void check_ten(struct fixture *f)
+{
+    for (uint64_t i = 0; i < 10; i++)
+        kv_check(f->db, i, 1);
+}
+
+/* Nothing may be written any more, whichever way it is asked for, and everything says why. */
+static void assert_poisoned(struct fixture *f)
+{
+    nokv_batch *batch = NULL;
+    OK(nokv_batch_create(&batch));
+    OK(nokv_batch_put(batch, "k", 1, "v", 1));
+    FAILS(POISONED, kv_try_put(f->db, 50, 1, NOKV_SYNC_NONE));
+    FAILS(POISONED, kv_try_put(f->db, 50, 1, NOKV_SYNC_COMMIT));
+    FAILS(POISONED, nokv_delete(f->db, "k", 1, NULL));
+    FAILS(POISONED, nokv_write(f->db, batch, NULL));
+    FAILS(POISONED, nokv_sync_wal(f->db));
+    FAILS(POISONED, nokv_flush(f->db));
+    FAILS(POISONED, nokv_compact_range(f->db, NULL, 0, NULL, 0));
+    FAILS(POISONED, nokv_wait_idle(f->db));
+    assert_non_null(strstr(status_message(), "could not be"));
+    assert_int_not_equal(stats_of(f->db).background_error, NOKV_OK);
+    nokv_batch_destroy(batch);
+}
+
+/* The first failed sync is final: the disk is well again at once, and still no later write or sync is acknowledged. */
+static void test_failed_sync(void **state)
+{
+    (void)state;
+    static const int errors[] = {EIO, ENOSPC};
+    for (size_t i = 0; i < ARRAY_COUNT(errors); i++) {
+        struct fixture f;
+        scene_init(&f);
+        kv_put(f.db, 10, 1);
+        uint64_t syncs = stats_of(f.db).components[NOKV_COMPONENT_WAL].syncs;
+        sim_fail(f.sim, IO_OP_SYNC, IO_WAL, 1, errors[i], false);
+        assert_int_not_equal(kv_try_put(f.db, 11, 1, NOKV_SYNC_COMMIT), NOKV_OK);
+        assert_true(sim_failed(f.sim));
+        sim_fail_clear(f.sim);
+        assert_poisoned(&f);
+        check_ten(&f);
+        assert_int_equal(stats_of(f.db).components[NOKV_COMPONENT_WAL].syncs, syncs + 1); /* none was tried again */
+        FAILS(POISONED, nokv_close(TAKE(f.db)));
+        fixture_open(&f);
+        check_ten(&f);
+        kv_check(f.db, 50, 0);
+        kv_put_synced(f.db, 50, 2);
+        fixture_deinit(&f);
+    }
+}
+
+/* A sync that goes on failing is reported each time and never hidden by a group that another one leads. */
+static void test_sync_keeps_failing(void **state)
+{
+    (void)state;
+    struct fixture f;
+    scene_init(&f);
+    sim_fail(f.sim, IO_OP_SYNC, IO_WAL, 1, EIO, true);
+    for (uint64_t i = 0; i < 5; i++)
+        assert_int_not_equal(kv_try_put(f.db, 20 + i, 1, NOKV_SYNC_COMMIT), NOKV_OK);
+    sim_fail_clear(f.sim);
+    FAILS(POISONED, nokv_close(TAKE(f.db)));
+    fixture_power_cut(&f);
+    fixture_open(&f);
+    check_ten(&f);
+    for (uint64_t i = 1; i < 5; i++)
+        kv_check(f.db, 20 + i, 0);
+    fixture_deinit(&f);
+}
+
+/* A log that cannot be written ends writing as a failed sync does. */
+static void test_failed_log_write(void **state)
+{
+    (void)state;
+    struct fixture f;
+    scene_init(&f);
+    sim_fail(f.sim, IO_OP_WRITE, IO_WAL, 1, EIO, false);
+    enum nokv_status status = NOKV_OK;
+    for (uint64_t i = 100; i < 2000 && status == NOKV_OK; i++)
+        status = kv_try_put(f.db, i, 1, NOKV_SYNC_NONE);
+    assert_int_equal(status, NOKV_ERR_IO);
+    sim_fail_clear(f.sim);
+    assert_poisoned(&f);
+    check_ten(&f);
+    FAILS(POISONED, nokv_close(TAKE(f.db)));
+    fixture_open(&f);
+    check_ten(&f);
+    fixture_deinit(&f);
+}
+
+/* A MANIFEST that cannot be synced: no more is written, the table that it may name stays, and the next open knows. */
+static void test_failed_manifest_sync(void **state)
+{
+    (void)state;
+    for (int power = 0; power < 2; power++) {
+        struct fixture f;
+        scene_init(&f);
+        size_t tables = count_of(&f, FILE_SST);
+        sim_fail(f.sim, IO_OP_SYNC, IO_MANIFEST, 1, EIO, false);
+        assert_int_not_equal(nokv_flush(f.db), NOKV_OK);
+        assert_true(sim_failed(f.sim));
+        sim_fail_clear(f.sim);
+        assert_poisoned(&f);
+        check_ten(&f);
+        assert_int_equal(count_of(&f, FILE_SST), tables + 1);
+        if (power)
+            fixture_power_cut(&f);
+        else
+            FAILS(POISONED, nokv_close(TAKE(f.db)));
+        fixture_open(&f);
+        check_ten(&f);
+        OK(nokv_flush(f.db));
+        fixture_deinit(&f);
+    }
+}
+
+/* A flush that cannot write its table leaves everything readable, and the log that has the same until it is known. */
+static void test_failed_flush(void **state)
+{
+    (void)state;
+    struct fixture f;
+    scene_init(&f);
+    sim_fail(f.sim, IO_OP_WRITE, IO_FLUSH, 1, EIO, false);
+    assert_int_not_equal(nokv_flush(f.db), NOKV_OK);
+    sim_fail_clear(f.sim);
+    check_ten(&f);
+    assert_int_equal(count_of(&f, FILE_SST), 0);
+    (void)nokv_close(TAKE(f.db));
+    fixture_open(&f);
+    check_ten(&f);
+    fixture_deinit(&f);
+}
+
+/* A full disk is not the end: the flush is reported, and done when there is room. */
+static void test_full_disk_in_flush(void **state)
+{
+    (void)state;
+    struct fixture f;
+    scene_init(&f);
+    sim_fail(f.sim, IO_OP_WRITE, IO_FLUSH, 1, ENOSPC, true);
+    FAILS(NO_SPACE, nokv_flush(f.db));
+    check_ten(&f);
+    sim_fail_clear(f.sim);
+    OK(nokv_flush(f.db));
+    assert_int_equal(count_of(&f, FILE_SST), 1);
+    assert_int_equal(stats_of(f.db).background_error, NOKV_OK);
+    kv_put_synced(f.db, 10, 1);
+    fixture_close(&f);
+    fixture_open(&f);
+    check_ten(&f);
+    kv_check(f.db, 10, 1);
+    fixture_deinit(&f);
+}
+
+/* Close reports that the tail of the log could not be made durable; the shared buffer still has it. */
+static void test_failed_close(void **state)
+{
+    (void)state;
+    struct fixture f;
+    scene_init(&f);
+    kv_put(f.db, 10, 1);
+    sim_fail(f.sim, IO_OP_SYNC, IO_WAL, 1, EIO, true);
+    assert_int_not_equal(nokv_close(TAKE(f.db)), NOKV_OK);
+    assert_true(sim_failed(f.sim));
+    sim_fail_clear(f.sim);
+    fixture_open(&f);
+    check_ten(&f);
+    kv_check(f.db, 10, 1);
+    fixture_deinit(&f);
+}
+
+/* Acknowledged as durable means: there after a power cut, whatever the disk did with what was not synced. */
+static void test_commit_survives_power_cut(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < 40; seed++) {
+        struct fixture f;
+        fixture_init(&f);
+        sim_reseed(f.sim, seed);
+        fixture_open(&f);
+        for (uint64_t i = 0; i < 30; i++)
+            kv_put(f.db, i, 1);
+        kv_put_synced(f.db, 30, 1); /* and with it everything before */
+        for (uint64_t i = 31; i < 40; i++)
+            kv_put(f.db, i, 1);
+        fixture_power_cut(&f);
+        fixture_open(&f);
+        uint64_t there = stats_of(f.db).sequence;
+        assert_in_range(there, 31, 40);
+        for (uint64_t i = 0; i < 40; i++)
+            kv_check(f.db, i, i < there);
+        fixture_deinit(&f);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_failed_sync),      cmocka_unit_test(test_sync_keeps_failing),
+        cmocka_unit_test(test_failed_log_write), cmocka_unit_test(test_failed_manifest_sync),
+        cmocka_unit_test(test_failed_flush),     cmocka_unit_test(test_full_disk_in_flush),
+        cmocka_unit_test(test_failed_close),     cmocka_unit_test(test_commit_survives_power_cut),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
