@@ -24,6 +24,7 @@ struct vlog_scan {
     uint64_t seed;
     uint64_t value_size_max;
     bool salvage;
+    bool must_be_sound;           /* sealed, or should be */
     struct segment_footer footer; /* sealed */
     uint64_t limit;               /* no record ends behind it */
     uint64_t file_bytes;
@@ -159,9 +160,9 @@ static enum nokv_status value_check(struct vlog_scan *s, const struct record_hea
 /* Count [off, off + size) as lost and go on behind it. */
 static enum nokv_status lose(struct vlog_scan *s, uint64_t size, const char *what)
 {
-    if (s->totals.sealed && !s->salvage)
+    if (s->must_be_sound && !s->salvage)
         return bad(s, s->off, what);
-    if (s->totals.sealed)
+    if (s->must_be_sound)
         s->totals.damaged_bytes += size;
     else
         s->totals.unfinished_bytes += size;
@@ -187,7 +188,7 @@ static enum nokv_status search(struct vlog_scan *s, uint64_t off, uint64_t *out_
 static enum nokv_status skip_to_sound(struct vlog_scan *s)
 {
     uint64_t next;
-    if (s->totals.sealed && !s->salvage) /* do not search for nothing */
+    if (s->must_be_sound && !s->salvage) /* do not search for nothing */
         return bad(s, s->off, "there is neither a sound record nor padding");
     TRY(search(s, s->off + VLOG_ALIGN, &next));
     return lose(s, next - s->off, "");
@@ -349,6 +350,9 @@ static enum nokv_status scan_open(struct vlog_scan *s, const struct vlog_scan_op
     TRY(io_size(s->file, &s->file_bytes));
     s->limit = s->file_bytes - s->file_bytes % VLOG_ALIGN;
     TRY(open_header(s));
+    s->must_be_sound = s->totals.sealed || o->is_sealed;
+    if (s->must_be_sound && !s->totals.sealed && !o->salvage)
+        return FAIL(CORRUPT, "value log %s: the footer page is damaged or missing", o->path);
     if (o->number != 0 && s->id.number != o->number)
         return FAIL(CORRUPT, "value log %s: it is segment %llu, not %llu", o->path, (unsigned long long)s->id.number,
                     (unsigned long long)o->number);

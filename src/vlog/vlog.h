@@ -150,6 +150,7 @@ struct vlog_scan_options {
     enum io_component component;
     enum io_model model;
     uint64_t value_size_max; /* show values up to this size */
+    bool is_sealed;          /* known from elsewhere (the MANIFEST): a footer that is not sound is damage */
     bool salvage;
 };
 

@@ -5,8 +5,8 @@
  * What an append does, in this order: checksums of the value's chunks (they do not depend on the place); take a place;
  * store header, key, first and last bytes into buffers; let go of those; write the middle, if there is one; count.
  *
- * [I1] The footer is written only when everything in front of it is durable. So a footer that is there after a power cut
- *      vouches for the whole segment, and damage in it is damage.
+ * [I1] The footer is written only when everything in front of it is durable. So a footer that is there after a power
+ *      cut vouches for the whole segment, and damage in it is damage.
  * [I2] Below `end` a sealed segment is records and padding without a gap; the rest of the last page is zeros.
  * [I3] Nothing is written after a failed sync.
  *

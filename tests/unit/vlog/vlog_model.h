@@ -122,7 +122,8 @@ static inline void item_check_record(const struct item *it, const struct vlog_re
     assert_true(slice_equal(record->key.user, item_key(it, key)));
     assert_true(record->key.tag == item_tag(it));
     assert_int_equal(record->value_size, it->value_size);
-    assert_int_equal(record->off, it->pointer.off);
+    if (it->pointer.off != 0) /* of one that was never acknowledged it is not known */
+        assert_int_equal(record->off, it->pointer.off);
     if (record->value.data != NULL) {
         assert_int_equal(record->value.size, it->value_size);
         pattern_check(record->value.data, it->number, 0, record->value.size);
@@ -138,8 +139,7 @@ static inline uint64_t record_number(const struct vlog_record *record)
     return number;
 }
 
-/* Walk to the end; every record is one of `items` (their number is their index), at the place that its pointer names
- * when `placed`; seen[i] counts. */
+/* Walk to the end; every record is one of `items` (their number is their index); seen[i] counts. */
 static inline enum nokv_status items_scan(const struct vlog_scan_options *options, const struct item *items,
                                           size_t count, unsigned *seen, struct vlog_scan_totals *out_totals)
 {
