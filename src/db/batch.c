@@ -50,6 +50,7 @@ void nokv_batch_clear(nokv_batch *batch)
 {
     batch->bytes.size = 0;
     batch->count = 0;
+    batch->deletes = 0;
     batch->payload_bytes = 0;
 }
 
@@ -81,6 +82,7 @@ static enum nokv_status batch_append(struct nokv_batch *b, unsigned kind, struct
     p += value.size;
     b->bytes.size += (size_t)(p - start);
     b->count++;
+    b->deletes += kind == KEY_TOMBSTONE;
     b->payload_bytes += key.size + value.size;
     return NOKV_OK;
 }

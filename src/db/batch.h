@@ -20,7 +20,7 @@ enum { BATCH_VERSION = 1, BATCH_HEADER = 16, BATCH_ENTRY_HEAD_MAX = 1 + 1 + VARI
 
 struct nokv_batch {
     struct buf bytes; /* header and entries; empty until the first entry */
-    uint32_t count;
+    uint32_t count, deletes;
     uint64_t payload_bytes; /* keys and values */
 };
 

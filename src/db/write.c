@@ -29,6 +29,9 @@
 #include "base/alloc.h"
 #include "lsm/names.h"
 
+/* Space is reserved ahead in steps of this: a sync inside of one needs no new size, a small database stays small. */
+enum { WAL_STEP = 16 << 20 };
+
 /* ---- logs ----------------------------------------------------------------------------------------------------- */
 
 enum nokv_status wal_create(struct nokv_db *db, uint64_t number, struct rlog_writer **out_writer)
@@ -42,7 +45,7 @@ enum nokv_status wal_create(struct nokv_db *db, uint64_t number, struct rlog_wri
         .model = (enum io_model)(db->options.wal_write - NOKV_IO_STD),
         .kind = RLOG_WAL,
         .number = number,
-        .preallocate_bytes = db->options.memtable_bytes + db->options.memtable_bytes / 4,
+        .preallocate_bytes = u64_min(WAL_STEP, db->options.memtable_bytes + db->options.memtable_bytes / 4),
         .ring = &db->ring,
         .write_chunk_bytes = db->options.wal_buffer_bytes / 16,
     };
@@ -404,7 +407,7 @@ nokv_status nokv_write(nokv_db *db, nokv_batch *batch, const nokv_write_options 
         return FAIL(INVALID, "nokv_write: batch is NULL");
     if (batch->count == 0)
         return db_check_writable(db);
-    struct write w = {.count = batch->count, .bytes = batch->payload_bytes, .batch = batch};
+    struct write w = {.count = batch->count, .bytes = batch->payload_bytes, .deletes = batch->deletes, .batch = batch};
     w.parts[0] = slice_make(w.header, BATCH_HEADER);
     w.parts[1] = slice_make(batch->bytes.data + BATCH_HEADER, batch->bytes.size - BATCH_HEADER);
     w.part_count = 2;
