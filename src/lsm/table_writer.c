@@ -22,6 +22,7 @@ struct table_writer {
     /* the user key of the last entry, and the stripe of its last version that was looked at */
     struct buf last_key;
     bool has_last;
+    uint64_t last_tag;
     size_t last_stripe;
 };
 
@@ -53,7 +54,12 @@ static size_t stripe_of(const struct table_writer *w, uint64_t seq)
 static enum nokv_status entry_judge(struct table_writer *w, struct ikey key, bool *out_keep, bool *out_new_key)
 {
     size_t stripe = stripe_of(w, tag_seq(key.tag));
-    *out_new_key = !w->has_last || !slice_equal(buf_slice(&w->last_key), key.user);
+    int order = w->has_last ? key_compare(buf_slice(&w->last_key), key.user) : -1;
+    if (order > 0 || (order == 0 && w->last_tag <= key.tag)) /* a table may be sound by its checksums and still lie */
+        return FAIL(CORRUPT, "an input is not in order at sequence number %llu: nokv_verify() names the table",
+                    (unsigned long long)tag_seq(key.tag));
+    *out_new_key = order != 0;
+    w->last_tag = key.tag;
     if (!*out_new_key && stripe == w->last_stripe) {
         *out_keep = false;
         return NOKV_OK;

@@ -31,7 +31,7 @@ struct table_writer;
 
 enum nokv_status table_writer_create(const struct table_writer_options *options,
                                      struct table_writer **out_writer) MUST_CHECK;
-/* REQUIRES: above the one before. Copies what it keeps. */
+/* Copies what it keeps. CORRUPT when it is not above the one before. */
 enum nokv_status table_writer_add(struct table_writer *w, struct ikey key, struct slice value) MUST_CHECK;
 /* Finish the last table: all files are durable, their directory entries are not yet. */
 enum nokv_status table_writer_finish(struct table_writer *w) MUST_CHECK;
