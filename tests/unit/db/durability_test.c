@@ -170,6 +170,34 @@ static void test_full_disk_in_flush(void **state)
     fixture_deinit(&f);
 }
 
+/* When nothing can be flushed, writers are told before the memtables are more than was configured; with room they go
+ * on. */
+static void test_memtables_are_bounded(void **state)
+{
+    (void)state;
+    for (uint32_t max = 2; max <= 5; max++) {
+        struct fixture f;
+        uint64_t written = 0;
+        enum nokv_status status = NOKV_OK;
+        fixture_init(&f);
+        f.options.memtables_max = max;
+        fixture_open(&f);
+        sim_fail(f.sim, IO_OP_WRITE, IO_FLUSH, 1, ENOSPC, true);
+        for (; status == NOKV_OK && written < 20000; written += status == NOKV_OK)
+            status = kv_try_put(f.db, written, 1, NOKV_SYNC_NONE);
+        assert_int_equal(status, NOKV_ERR_NO_SPACE);
+        nokv_stats s = stats_of(f.db);
+        assert_int_equal(s.immutable_count, max - 1);
+        assert_true(s.memtable_bytes + s.immutable_bytes <= max * (f.options.memtable_bytes + 4096));
+        FAILS(NO_SPACE, kv_try_put(f.db, written, 1, NOKV_SYNC_NONE));
+        sim_fail_clear(f.sim);
+        kv_put(f.db, written, 1);
+        for (uint64_t i = 0; i <= written; i++)
+            kv_check(f.db, i, 1);
+        fixture_deinit(&f);
+    }
+}
+
 /* Close reports that the tail of the log could not be made durable; the shared buffer still has it. */
 static void test_failed_close(void **state)
 {
@@ -214,10 +242,15 @@ static void test_commit_survives_power_cut(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_failed_sync),      cmocka_unit_test(test_sync_keeps_failing),
-        cmocka_unit_test(test_failed_log_write), cmocka_unit_test(test_failed_manifest_sync),
-        cmocka_unit_test(test_failed_flush),     cmocka_unit_test(test_full_disk_in_flush),
-        cmocka_unit_test(test_failed_close),     cmocka_unit_test(test_commit_survives_power_cut),
+        cmocka_unit_test(test_failed_sync),
+        cmocka_unit_test(test_sync_keeps_failing),
+        cmocka_unit_test(test_failed_log_write),
+        cmocka_unit_test(test_failed_manifest_sync),
+        cmocka_unit_test(test_failed_flush),
+        cmocka_unit_test(test_full_disk_in_flush),
+        cmocka_unit_test(test_memtables_are_bounded),
+        cmocka_unit_test(test_failed_close),
+        cmocka_unit_test(test_commit_survives_power_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

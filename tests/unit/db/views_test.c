@@ -323,6 +323,58 @@ static void test_damaged_table(void **state)
     fixture_deinit(&f);
 }
 
+/* The middle of some value in the table. */
+static uint64_t value_off_find(struct fixture *f, const char *path)
+{
+    static uint8_t bytes[FIXTURE_FILE_MAX];
+    size_t size = fixture_file_read(f, path, bytes, sizeof bytes);
+    for (size_t i = 2 * PAGE_BYTES; i + 64 < size; i++)
+        if (memcmp(bytes + i, "vvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvv", 32) == 0)
+            return i + 16;
+    fail_msg("no value found");
+    return 0;
+}
+
+static size_t count_corrupt(nokv_db *db, uint64_t keys)
+{
+    size_t corrupt = 0;
+    for (uint64_t i = 0; i < keys; i++) {
+        char key[24];
+        nokv_value value = {0};
+        enum nokv_status status = nokv_get(db, key, kv_key(i, key), NULL, &value);
+        corrupt += status == NOKV_ERR_CORRUPT;
+        nokv_value_release(&value);
+    }
+    return corrupt;
+}
+
+/* A block is verified when it is first read, and not at every read: damage that comes later is seen by the next
+ * opening. */
+static void test_blocks_are_verified_once(void **state)
+{
+    (void)state;
+    struct fixture f;
+    uint64_t tables[256];
+    char path[PATH_SIZE_MAX];
+    fixture_init(&f);
+    fixture_open(&f);
+    for (uint64_t i = 0; i < 100; i++)
+        kv_put(f.db, i, 1);
+    OK(nokv_flush(f.db));
+    fixture_close(&f);
+    fixture_open(&f);
+    assert_int_equal(numbers_of(&f, FILE_SST, tables), 1);
+    OK(path_sst(path, "db", tables[0]));
+    uint64_t off = value_off_find(&f, path);
+    assert_int_equal(count_corrupt(f.db, 100), 0);
+    OK(sim_flip_bit(f.sim, path, off, 0));
+    assert_int_equal(count_corrupt(f.db, 100), 0);
+    fixture_close(&f);
+    fixture_open(&f);
+    assert_true(count_corrupt(f.db, 100) > 0);
+    fixture_deinit(&f);
+}
+
 /* A copying get says the size that it would have needed, and leaves the buffer alone. */
 static void test_get_copy(void **state)
 {
@@ -360,6 +412,7 @@ int main(void)
         cmocka_unit_test(test_pinned_values),
         cmocka_unit_test(test_bounds_and_later_writes),
         cmocka_unit_test(test_damaged_table),
+        cmocka_unit_test(test_blocks_are_verified_once),
         cmocka_unit_test(test_get_copy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * cold_test.c - how much a point read of a table that is not in the page cache brings in: the pages that it needs, not
+ * what the kernel reads ahead by default. On the real disk; passes without looking where files have no page cache to
+ * leave (tmpfs) or the kernel does not tell what is in it.
+ */
+#include <fcntl.h>
+#include <sys/vfs.h>
+
+#include "lsm/names.h"
+#include "nokv/nokv.h"
+#include "test.h"
+
+enum { KEYS = 20000, VALUE_BYTES = 400, GETS = 40, TMPFS = 0x01021994 };
+
+/* Of one get: a data block, and pages of filter and index. The default read-ahead would be 128 KiB per page fault. */
+enum { BYTES_PER_GET_MAX = 24 << 10 };
+
+struct scene {
+    char dir[256];
+    char path[300];
+    nokv_db *db;
+    uint64_t random;
+};
+
+static void key_make(uint64_t i, char out[24])
+{
+    snprintf(out, 24, "key%08llu", (unsigned long long)(i * 2654435761u % 100000000));
+}
+
+static void scene_open(struct scene *s)
+{
+    nokv_options o;
+    nokv_options_init(&o);
+    o.background_threads = 1;
+    OK(nokv_open(s->path, &o, &s->db));
+}
+
+static void database_fill(struct scene *s)
+{
+    char key[24], value[VALUE_BYTES];
+    scene_open(s);
+    for (uint64_t i = 0; i < KEYS; i++) {
+        key_make(i, key);
+        for (size_t k = 0; k < sizeof value; k++)
+            value[k] = (char)test_random(&s->random);
+        OK(nokv_put(s->db, key, strlen(key), value, sizeof value, NULL));
+    }
+    OK(nokv_compact_range(s->db, NULL, 0, NULL, 0));
+    OK(nokv_close(s->db));
+}
+
+/* Nobody has the tables mapped: let the kernel forget them. */
+static void tables_evict(struct scene *s)
+{
+    for (uint64_t n = 1; n < 50; n++) {
+        char path[PATH_SIZE_MAX];
+        OK(path_sst(path, s->path, n));
+        int fd = open(path, O_RDONLY);
+        if (fd < 0)
+            continue;
+        assert_int_equal(fsync(fd), 0);
+        assert_int_equal(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
+        close(fd);
+    }
+}
+
+static uint64_t resident(struct scene *s, uint64_t *out_bytes)
+{
+    nokv_stats stats = {.struct_size = sizeof stats};
+    OK(nokv_stats_get(s->db, true, &stats));
+    *out_bytes = stats.components[NOKV_COMPONENT_SST].bytes;
+    return stats.components[NOKV_COMPONENT_SST].resident_bytes;
+}
+
+static void gets(struct scene *s, int count)
+{
+    for (int i = 0; i < count; i++) {
+        char key[24];
+        nokv_value value = {0};
+        key_make(test_random(&s->random) % KEYS, key);
+        OK(nokv_get(s->db, key, strlen(key), NULL, &value));
+        assert_int_equal(value.size, VALUE_BYTES);
+        nokv_value_release(&value);
+    }
+}
+
+/* Cold gets at random places cost pages, not read-ahead windows, also after whole tables were read by a compaction. */
+static void test_cold_gets_read_little(void **state)
+{
+    (void)state;
+    struct scene s = {.random = test_seed(1)};
+    struct statfs fs;
+    uint64_t bytes = 0;
+    test_dir_create(s.dir);
+    snprintf(s.path, sizeof s.path, "%s/db", s.dir);
+    database_fill(&s);
+    tables_evict(&s);
+    scene_open(&s);
+    uint64_t at_open = resident(&s, &bytes);
+    assert_true(bytes > (uint64_t)KEYS * VALUE_BYTES);
+    if (at_open > bytes / 4 || (statfs(s.dir, &fs) == 0 && fs.f_type == TMPFS)) {
+        printf("%llu of %llu bytes cannot be evicted here\n", (unsigned long long)at_open, (unsigned long long)bytes);
+    } else {
+        gets(&s, 1); /* filter and index come in */
+        uint64_t before = resident(&s, &bytes);
+        gets(&s, GETS);
+        uint64_t grown = resident(&s, &bytes) - before;
+        printf("%llu KiB of %llu at open, %llu after the first get, %llu more for %d gets\n",
+               (unsigned long long)at_open >> 10, (unsigned long long)bytes >> 10, (unsigned long long)before >> 10,
+               (unsigned long long)grown >> 10, GETS);
+        assert_true(grown <= (uint64_t)GETS * BYTES_PER_GET_MAX);
+    }
+    OK(nokv_close(s.db));
+    test_dir_remove(s.dir);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_cold_gets_read_little)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
