@@ -395,7 +395,7 @@ static void test_crash_in_create(void **state)
     size_t old = 0, new = 0;
     for (uint64_t k = 0;; k++) {
         bool done = false, is_new;
-        for (uint64_t seed = 0; seed < 40; seed++) {
+        for (uint64_t seed = 0; seed < test_scale(40); seed++) {
             done = create_crash(k, seed, seed % 4 != 0, &is_new);
             old += !is_new;
             new += is_new;
@@ -444,7 +444,7 @@ static void test_crash_in_append(void **state)
     (void)state;
     enum { EDITS = 6 };
     for (uint64_t k = 0, done = 0; done < EDITS; k++)
-        for (uint64_t seed = 0; seed < 40; seed++) {
+        for (uint64_t seed = 0; seed < test_scale(40); seed++) {
             size_t back = 0;
             done = append_crash(k, seed, seed % 4 != 0, EDITS, &back);
             assert_in_range(back, done, done + 1);
