@@ -484,6 +484,44 @@ static void test_numbers_are_never_used_again(void **state)
     fixture_deinit(&f);
 }
 
+/* The highest number of any file; below `least`: `least`. */
+static uint64_t number_max(struct fixture *f, uint64_t least)
+{
+    static struct file_list l;
+    file_list_get(f, &l);
+    for (size_t i = 0; i < l.count; i++) {
+        uint64_t number;
+        if (file_type_of(l.names[i], &number) != FILE_UNKNOWN)
+            least = number > least ? number : least;
+    }
+    return least;
+}
+
+/* Nor is one that a file has which nobody names yet: a process that died at any step leaves such files. */
+static void test_numbers_of_left_overs(void **state)
+{
+    (void)state;
+    bool crashed = true;
+    for (uint64_t k = 0; crashed; k++) {
+        struct fixture f;
+        fixture_init(&f);
+        fixture_open(&f);
+        sim_crash_after(f.sim, k);
+        for (uint64_t i = 0; i < 700; i++)
+            if (kv_try_put(f.db, i, 1, NOKV_SYNC_NONE) != NOKV_OK)
+                break;
+        crashed = sim_is_crashed(f.sim);
+        fixture_kill(&f);
+        uint64_t before = number_max(&f, 0), manifests[256], logs[256];
+        fixture_open(&f);
+        assert_int_equal(numbers_of(&f, FILE_MANIFEST, manifests), 1);
+        assert_true(manifests[0] > before);
+        size_t count = numbers_of(&f, FILE_WAL, logs);
+        assert_true(count > 0 && logs[count - 1] > before);
+        fixture_deinit(&f);
+    }
+}
+
 /* A database of many lives, killed at random, holds the newest of everything. */
 static void test_many_lives(void **state)
 {
@@ -529,6 +567,7 @@ int main(void)
         cmocka_unit_test(test_read_only),
         cmocka_unit_test(test_logs_do_not_pile_up),
         cmocka_unit_test(test_numbers_are_never_used_again),
+        cmocka_unit_test(test_numbers_of_left_overs),
         cmocka_unit_test(test_many_lives),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
