@@ -73,8 +73,10 @@ static enum nokv_status region_verify(struct sst_reader *r, const struct sst_reg
 {
     struct checksum_call c = {
         .data = r->data + region->off, .size = region->size, .file_number = r->footer.file_number};
-    if (region->size != 0)
-        io_map_advise(&r->map, region->off, region->size, IO_ADVICE_POPULATE); /* all of it, in large reads */
+    if (region->size != 0) {
+        io_map_advise(&r->map, region->off, region->size, IO_ADVICE_WILLNEED); /* exactly it, in large reads, */
+        io_map_advise(&r->map, region->off, region->size, IO_ADVICE_POPULATE); /* and wait for them */
+    }
     TRY(io_guarded(checksum_guarded, &c));
     if (c.checksum != region->checksum)
         return FAIL(CORRUPT, "sst %llu (%s) %s @%llu: checksum mismatch", number_of(r), r->path, name,
@@ -308,6 +310,8 @@ static enum nokv_status open_map(struct sst_reader *r, uint64_t file_bytes)
                     (unsigned long long)file_bytes);
     if (r->map.size < 4 * PAGE_BYTES || r->map.size % PAGE_BYTES != 0)
         return FAIL(CORRUPT, "sst: %zu bytes are no table", r->map.size);
+    /* Before the first byte is looked at: a fault on header or footer would bring in a whole read-ahead window. */
+    io_map_advise(&r->map, 0, r->map.size, IO_ADVICE_RANDOM);
     return io_close(TAKE(file));
 }
 
