@@ -84,6 +84,29 @@ static void image_make(const struct vlog_writer *w, const struct place *p, struc
     out->parts[IMAGE_ZEROS] = slice_make(zeros, p->size - used);
 }
 
+/* Past the page cache memory must be aligned too. The copy costs a tenth of the write, and lets it be as large as one
+ * of a buffer; what io would do instead moves a quarter of that at once (measured: 577 against 866 MB/s). */
+static enum nokv_status middle_copy(struct vlog_writer *w, const uint8_t *data, uint64_t size, uint64_t off)
+{
+    uint8_t *copy CLEANUP(mem_free_ptr) = mem_alloc_aligned(PAGE_BYTES, u64_min(size, BUFFER_BYTES));
+    if (copy == NULL)
+        return FAIL(NO_MEMORY, "value log: an aligned copy of a part of a large value");
+    for (uint64_t at = 0; at < size; at += BUFFER_BYTES) {
+        size_t n = u64_min(BUFFER_BYTES, size - at);
+        memcpy(copy, data + at, n);
+        TRY(io_pwrite(w->file, copy, n, off + at));
+    }
+    return NOKV_OK;
+}
+
+static enum nokv_status middle_write(struct vlog_writer *w, const struct place *p, const uint8_t *data)
+{
+    uint64_t size = p->middle_end - p->middle_off;
+    if (w->whole_blocks && (uintptr_t)data % PAGE_BYTES != 0)
+        return middle_copy(w, data, size, p->middle_off);
+    return io_pwrite(w->file, data, size, p->middle_off);
+}
+
 /* With the place taken: nothing but the middle's write can fail. */
 static enum nokv_status append_at(struct vlog_writer *w, const struct place *p, struct ikey key, struct slice value,
                                   uint8_t *sums)
@@ -103,8 +126,7 @@ static enum nokv_status append_at(struct vlog_writer *w, const struct place *p, 
     if (!has_middle)
         return NOKV_OK;
     uint64_t value_off = p->off + VLOG_RECORD_HEADER + key.user.size;
-    enum nokv_status status =
-        io_pwrite(w->file, value.data + (p->middle_off - value_off), p->middle_end - p->middle_off, p->middle_off);
+    enum nokv_status status = middle_write(w, p, value.data + (p->middle_off - value_off));
     if (status != NOKV_OK) {
         place_void(w, p->off, p->size);
         return status;

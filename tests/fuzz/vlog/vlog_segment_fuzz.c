@@ -189,8 +189,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size < 2 || size > INPUT_MAX)
         return 0;
-    struct sim *sim;
-    struct io *io;
+    struct sim *sim = NULL;
+    struct io *io = NULL;
     must(epoch_register() == NOKV_OK, "register");
     must(sim_create(&(struct sim_options){.seed = 1}, &sim) == NOKV_OK && sim_io_create(sim, &io) == NOKV_OK, "sim");
     struct image image = image_make(data[0], data[1], data + 2, size - 2);
