@@ -2,9 +2,11 @@
 /*
  * db/db.h - the database handle inside the engine: what the files of src/db share.
  *
- *   open.c        open, recovery, close, destroy      write.c   the write path, group commit, rotation
- *   background.c  worker threads: seal, flush, compact read.c    get, snapshots, iterators
- *   install.c     version edits, views, poisoning      stats.c   figures     dump.c, verify.c   inspection
+ *   open.c        open, close, destroy                  recover.c  reading the logs back
+ *   write.c       the write path, group commit, rotation read.c     get, snapshots, iterators
+ *   background.c  seal, flush, compact, wait for them    install.c  version edits, views, poison, throttle
+ *   batch.c       the payload of a log record            options.c  defaults, limits, options of one call
+ *   stats.c       figures                                dump.c, verify.c  inspection
  *
  * Locks, in the order in which they may be taken: write_mu, mu, sync_mu, obsolete_mu. Readers take none of them: they
  * see one immutable `struct view`, published in `view` and reclaimed with epochs.
