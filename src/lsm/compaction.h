@@ -30,7 +30,7 @@ struct compaction_job {
 enum nokv_status flush_run(struct compaction_job *job) MUST_CHECK;
 /* Merge the inputs into tables of the output level. */
 enum nokv_status compaction_run(struct compaction_job *job) MUST_CHECK;
-/* Drops the references. `remove_files`: the MANIFEST does not name the outputs, and they go (a failed run left none). */
+/* Drops the references. `remove_files`: the MANIFEST does not name the outputs, so they go. A failed run left none. */
 void compaction_job_deinit(struct compaction_job *job, bool remove_files);
 
 #endif
