@@ -61,7 +61,8 @@ struct io_file_ops {
     int (*size)(struct io_file *file, uint64_t *out_size);
     int (*start_writeback)(struct io_file *file, uint64_t off, uint64_t size);
     int (*drop_cache)(struct io_file *file, uint64_t off, uint64_t size);
-    int (*map)(struct io_file *file, struct io_map *out_map); /* sets data, size, impl */
+    int (*map)(struct io_file *file, struct io_map *out_map);           /* sets data, size, impl */
+    int (*prefetch)(struct io_file *file, uint64_t off, uint64_t size); /* NULL: there is nowhere to bring it */
     /* Both may be NULL: this backend cannot tell. */
     int (*skip_hole)(struct io_file *file, uint64_t off, uint64_t *out_off); /* -ENXIO: only zeros up to the end */
     int (*resident)(struct io_file *file, uint64_t *out_bytes);

@@ -332,6 +332,12 @@ void io_drop_cache(struct io_file *file, uint64_t off, uint64_t size)
     (void)IO_COUNTED(file->io, file->component, IO_OP_ADVISE, file->ops->drop_cache(file, off, size));
 }
 
+void io_prefetch(struct io_file *file, uint64_t off, uint64_t size)
+{
+    if (file->ops->prefetch != NULL)
+        (void)IO_COUNTED(file->io, file->component, IO_OP_ADVISE, file->ops->prefetch(file, off, size));
+}
+
 enum nokv_status io_skip_hole(struct io_file *file, uint64_t off, uint64_t *out_off)
 {
     uint64_t found = off, size = 0;

@@ -125,6 +125,9 @@ uint64_t io_resident(struct io_file *file);
 void io_start_writeback(struct io_file *file, uint64_t off, uint64_t size);
 /* Let go of clean cached pages of [off, off + size) (posix_fadvise DONTNEED). */
 void io_drop_cache(struct io_file *file, uint64_t off, uint64_t size);
+/* Begin to bring [off, off + size) into the page cache without waiting (posix_fadvise WILLNEED); nothing for files that
+ * are read past it. */
+void io_prefetch(struct io_file *file, uint64_t off, uint64_t size);
 
 /* One read of a group: different files, any order. */
 struct io_read_request {

@@ -163,6 +163,7 @@ static const struct io_file_ops mmap_ops = {
     .size = mmap_size,
     .start_writeback = posix_start_writeback,
     .drop_cache = posix_drop_cache,
+    .prefetch = posix_prefetch,
     .map = mmap_map,
 };
 

@@ -114,6 +114,12 @@ int posix_drop_cache(struct io_file *file, uint64_t off, uint64_t size)
     return -posix_fadvise(p->fd, (off_t)off, (off_t)size, POSIX_FADV_DONTNEED);
 }
 
+int posix_prefetch(struct io_file *file, uint64_t off, uint64_t size)
+{
+    struct posix_file *p = CONTAINER_OF(file, struct posix_file, file);
+    return -posix_fadvise(p->fd, (off_t)off, (off_t)size, POSIX_FADV_WILLNEED);
+}
+
 int posix_skip_hole(struct io_file *file, uint64_t off, uint64_t *out_off)
 {
     struct posix_file *p = CONTAINER_OF(file, struct posix_file, file);
@@ -166,6 +172,7 @@ static const struct io_file_ops posix_ops = {
     .size = posix_size,
     .start_writeback = posix_start_writeback,
     .drop_cache = posix_drop_cache,
+    .prefetch = posix_prefetch,
     .map = mmap_map,
     .skip_hole = posix_skip_hole,
     .resident = posix_resident,

@@ -50,6 +50,7 @@ int posix_truncate(struct io_file *file, uint64_t size);
 int posix_size(struct io_file *file, uint64_t *out_size);
 int posix_start_writeback(struct io_file *file, uint64_t off, uint64_t size);
 int posix_drop_cache(struct io_file *file, uint64_t off, uint64_t size);
+int posix_prefetch(struct io_file *file, uint64_t off, uint64_t size);
 int posix_skip_hole(struct io_file *file, uint64_t off, uint64_t *out_off);
 int posix_resident(struct io_file *file, uint64_t *out_bytes);
 

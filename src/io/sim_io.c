@@ -373,6 +373,7 @@ static const struct io_file_ops sim_file_ops = {
     .size = sim_size,
     .start_writeback = sim_hint,
     .drop_cache = sim_hint,
+    .prefetch = sim_hint,
     .map = sim_map,
 };
 

@@ -269,6 +269,7 @@ static const struct io_file_ops uring_ops = {
     .size = posix_size,
     .start_writeback = posix_start_writeback,
     .drop_cache = posix_drop_cache,
+    .prefetch = posix_prefetch,
     .skip_hole = posix_skip_hole,
     .resident = posix_resident,
     .map = mmap_map,

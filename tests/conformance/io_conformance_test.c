@@ -404,6 +404,9 @@ static void test_hints(void **state)
     OK(io_close(f));
     f = NULL;
     OK(io_open(b->io, b->path[0], IO_VLOG, b->backend->read, IO_READ | IO_SCAN_ONCE, &f));
+    io_prefetch(f, 0, sizeof data / 2);
+    io_prefetch(f, sizeof data / 2, 2 * sizeof data); /* over the end */
+    io_prefetch(f, 10 * sizeof data, 1);
     static uint8_t found[sizeof data];
     for (size_t off = 0; off < sizeof data; off += 5000)
         OK(io_pread_exact(f, found + off, 5000, off));
