@@ -17,6 +17,8 @@
  *      memory, never for the disk, and buffers are asked for before the place is taken.
  * [I4] A place is taken at most once; bytes behind `end` are zeros or were never written. What failed becomes padding.
  * [I5] One thread at a time writes a buffer (`writing`): an older image of a page can not overtake a newer one.
+ * [I6] A byte of shared memory is claimed before it is stored, and the claims of all buffers, free ones included, are
+ *      disjoint: no page is ever in two buffers. So a rescue may lay them over the file in any order.
  *
  * Threading: everything here is called with mu held, which is let go around copies, reads and writes.
  *
@@ -25,7 +27,7 @@
  * record may be whole in another buffer, and all the others' in this one have been acknowledged.
  */
 #include "base/alloc.h"
-#include "vlog/writer.h"
+#include "vlog/shared.h"
 
 enum { HOLES_MAX = 1024 };
 
@@ -92,14 +94,18 @@ static void buffer_close(struct vlog_writer *w)
 static enum nokv_status buffer_store(const struct vlog_writer *w, const struct vlog_buffer *b, uint32_t from,
                                      uint32_t to)
 {
-    if (!w->whole_blocks)
-        return io_pwrite(w->file, b->data + from, to - from, b->off + from);
+    if (!w->whole_blocks) {
+        TRY(io_pwrite(w->file, b->data + from, to - from, b->off + from));
+        if (to == w->buffer_bytes) /* it will not change any more: the sync should not have to wait for all of it */
+            io_start_writeback(w->file, b->off, to);
+        return NOKV_OK;
+    }
     uint32_t first = (uint32_t)page_down(from), last = (uint32_t)page_down(to);
     if (first < last)
         TRY(io_pwrite(w->file, b->data + first, last - first, b->off + first));
     if (last == to)
         return NOKV_OK;
-    uint8_t *page = b->data + BUFFER_BYTES;
+    uint8_t *page = b->data + w->buffer_bytes;
     memcpy(page, b->data + last, to - last);
     memset(page + (to - last), 0, PAGE_BYTES - (to - last));
     return io_pwrite(w->file, page, PAGE_BYTES, b->off + last);
@@ -143,9 +149,9 @@ static enum nokv_status buffers_allocate(struct vlog_writer *w, unsigned count)
         if (b->state != BUFFER_FREE)
             continue;
         if (b->data == NULL)
-            b->data = mem_alloc_aligned(PAGE_BYTES, BUFFER_BYTES + PAGE_BYTES);
+            b->data = mem_alloc_aligned(PAGE_BYTES, w->buffer_bytes + PAGE_BYTES);
         if (b->data == NULL)
-            return FAIL(NO_MEMORY, "value log buffer of %d bytes", BUFFER_BYTES);
+            return FAIL(NO_MEMORY, "value log buffer of %u bytes", w->buffer_bytes);
         count--;
     }
     return NOKV_OK;
@@ -160,10 +166,31 @@ static struct vlog_buffer *buffer_open(struct vlog_writer *w)
         ASSERT(w->end % PAGE_BYTES == 0); /* [I1] */
         b->off = w->end;
         b->state = BUFFER_OPEN;
+        if (b->claim != NULL)
+            shared_claim_begin(b->claim, w->id.number, b->off);
         return w->open = b;
     }
     ASSERT(!"place_take made sure of it");
     return NULL;
+}
+
+void writer_drop_buffers_locked(struct vlog_writer *w)
+{
+    w->open = NULL;
+    for (unsigned i = 0; i < BUFFER_COUNT; i++) {
+        struct vlog_buffer *b = &w->buffers[i];
+        ASSERT(w->sealed && b->flushed == b->used && b->copying == 0 && !b->writing);
+        b->state = BUFFER_FREE; /* nobody begins to read in it */
+        b->used = b->flushed = 0;
+    }
+    for (unsigned i = 0; i < BUFFER_COUNT; i++) {
+        struct vlog_buffer *b = &w->buffers[i];
+        while (b->readers != 0)
+            cond_wait(&w->changed, &w->mu);
+        if (b->claim == NULL)
+            mem_free(b->data);
+        b->data = b->claim = NULL;
+    }
 }
 
 /* Write one that waits for it, or wait until something changes. */
@@ -219,11 +246,11 @@ static struct plan plan_make(const struct vlog_writer *w, const struct place_sha
         plan.middle = to - from;
         plan.tail = w->end + shape->size - to;
     }
-    uint64_t room = w->open ? BUFFER_BYTES - w->open->used : 0;
+    uint64_t room = w->open ? w->buffer_bytes - w->open->used : 0;
     if (plan.head > room)
-        plan.buffers = (unsigned)((plan.head - room + BUFFER_BYTES - 1) / BUFFER_BYTES);
+        plan.buffers = (unsigned)((plan.head - room + w->buffer_bytes - 1) / w->buffer_bytes);
     plan.buffers += plan.tail != 0;
-    ASSERT(plan.buffers < BUFFER_COUNT && plan.tail <= BUFFER_BYTES);
+    ASSERT(plan.buffers < BUFFER_COUNT && plan.tail <= w->buffer_bytes);
     return plan;
 }
 
@@ -282,14 +309,16 @@ static void take_buffered(struct vlog_writer *w, struct place *p, uint64_t size)
 {
     while (size > 0) {
         struct vlog_buffer *b = w->open ? w->open : buffer_open(w);
-        uint32_t n = (uint32_t)u64_min(size, BUFFER_BYTES - b->used);
+        uint32_t n = (uint32_t)u64_min(size, w->buffer_bytes - b->used);
         ASSERT(p->piece_count < PIECES_MAX && b->off + b->used == w->end);
         p->pieces[p->piece_count++] = (struct place_piece){.buffer = b, .off = w->end, .size = n};
         b->used += n;
         b->copying++;
+        if (b->claim != NULL)
+            shared_claim_grow(b->claim, b->used); /* [I6] */
         writer_end_locked(w, w->end + n);
         size -= n;
-        if (b->used == BUFFER_BYTES)
+        if (b->used == w->buffer_bytes)
             buffer_close(w);
     }
 }

@@ -10,7 +10,9 @@
  *
  * Copied: header, key and the chunks that are asked for are read and verified each time, since the bytes may come from
  * the device each time. A record of one chunk is one read; a larger one takes one read for its header, and then reads
- * of several MiB straight into the caller's memory and the checksums that belong to them.
+ * of several MiB straight into the caller's memory and the checksums that belong to them. The one read of a small one
+ * can be taken apart, so that somebody who knows the next values asks for them together: the same read, the same
+ * checks.
  *
  * [I1] Nothing is written to after open but the mapping (once), the bitmap and the counts in `object`.
  * [I2] Mapped bytes are touched under io_guarded() only; lengths are checked against the file wherever they are
@@ -21,6 +23,7 @@
  */
 #include "base/alloc.h"
 #include "base/thread.h"
+#include "vlog/target.h"
 #include "vlog/writer.h"
 
 enum {
@@ -48,12 +51,8 @@ struct vlog_reader {
     struct vlog_writer *writer;
     struct io_file *file;
     char *path;
-    struct segment_id id;
-    uint64_t seed;
+    struct segment segment; /* with a writer: ask it for the end */
     enum vlog_read_model model;
-    bool is_sealed;
-    struct vlog_info info;
-    uint64_t end; /* of records; of an unsealed one the end of the file. With a writer: ask it */
     size_t leaf_count;
     struct leaf_slot *leaves;
     _Atomic uint64_t bitmap_bytes; /* relaxed: a bound, not a lock */
@@ -63,12 +62,6 @@ struct vlog_reader {
     /* atomic: stored once with release after `map` was filled in; acquire by readers */
     _Atomic(const uint8_t *) data;
 };
-
-static enum nokv_status bad(const struct vlog_reader *r, uint64_t off, const char *what)
-{
-    return FAIL(CORRUPT, "value log %llu (%s) record @%llu: %s", (unsigned long long)r->id.number, r->path,
-                (unsigned long long)off, what);
-}
 
 /* ---- what has been verified ------------------------------------------------------------------------------------ */
 
@@ -100,58 +93,6 @@ static void verified_set(struct vlog_reader *r, uint64_t off)
         atomic_fetch_or_explicit(&leaf->words[bit / 64], 1ull << bit % 64, memory_order_relaxed);
 }
 
-/* ---- one record ------------------------------------------------------------------------------------------------ */
-
-/* A pointer that was checked against the segment, and what follows from it. */
-struct target {
-    struct vlog_reader *r;
-    struct slice key;
-    uint64_t off;
-    uint64_t value_off;
-    uint64_t value_size;
-    uint64_t sums_off;
-};
-
-static enum nokv_status target_make(struct vlog_reader *r, const struct vlog_pointer *p, struct slice key,
-                                    struct target *out)
-{
-    uint64_t end = r->writer ? vlog_writer_bytes(r->writer) : r->end;
-    uint64_t size = vlog_record_size(key.size, p->value_size);
-    if (p->segment != r->id.number || p->off < VLOG_FIRST || p->off % VLOG_ALIGN != 0 || p->off > end ||
-        size > end - p->off)
-        return bad(r, p->off, "the pointer leads out of the segment");
-    *out = (struct target){.r = r, .key = key, .off = p->off, .value_size = p->value_size};
-    out->value_off = p->off + VLOG_RECORD_HEADER + key.size;
-    out->sums_off = out->value_off + p->value_size;
-    return NOKV_OK;
-}
-
-/* `bytes`: header and key. */
-static enum nokv_status check_header(const struct target *t, const uint8_t *bytes)
-{
-    struct record_header h;
-    if (!format_record_claim(bytes, &h) || h.type != VLOG_VALUE)
-        return bad(t->r, t->off, "there is no record");
-    if (h.key_size != t->key.size || h.value_size != t->value_size)
-        return bad(t->r, t->off, "its sizes are not those of the pointer");
-    if (!format_record_sound(bytes, &h, t->r->seed, t->off))
-        return bad(t->r, t->off, "checksum mismatch in header or key");
-    if (!slice_equal(slice_make(bytes + VLOG_RECORD_HEADER, h.key_size), t->key))
-        return bad(t->r, t->off, "it belongs to another key");
-    return NOKV_OK;
-}
-
-static enum nokv_status check_chunk(const struct target *t, uint64_t index, const uint8_t *data, uint32_t sum)
-{
-    uint64_t seed = t->r->seed;
-    uint32_t raw = chunk_raw_sum(data, chunk_size(t->value_size, index), seed);
-    if (chunk_sum(raw, seed, t->off, index) != sum)
-        return FAIL(CORRUPT, "value log %llu (%s) record @%llu: checksum mismatch in chunk %llu of the value",
-                    (unsigned long long)t->r->id.number, t->r->path, (unsigned long long)t->off,
-                    (unsigned long long)index);
-    return NOKV_OK;
-}
-
 /* ---- in place -------------------------------------------------------------------------------------------------- */
 
 static enum nokv_status map_make(struct vlog_reader *r, const uint8_t **out_data)
@@ -160,10 +101,10 @@ static enum nokv_status map_make(struct vlog_reader *r, const uint8_t **out_data
     (void)held;
     if (r->map.data == NULL) {
         TRY(io_map(r->file, &r->map));
-        if (r->map.size != r->info.file_bytes) {
+        if (r->map.size != r->segment.file_bytes) {
             io_unmap(&r->map);
             r->map = (struct io_map){0};
-            return bad(r, 0, "the file has changed its size");
+            return segment_bad(&r->segment, 0, "the file has changed its size");
         }
         io_map_advise(&r->map, 0, r->map.size, IO_ADVICE_RANDOM);
         atomic_store_explicit(&r->data, r->map.data, memory_order_release);
@@ -175,7 +116,7 @@ static enum nokv_status map_make(struct vlog_reader *r, const uint8_t **out_data
 /* Do the options say that this value is read through the mapping? */
 static bool is_mapped(const struct vlog_reader *r, uint64_t value_size)
 {
-    return r->is_sealed &&
+    return r->segment.is_sealed &&
            (r->model == VLOG_READ_MMAP || (r->model == VLOG_READ_AUTO && value_size < VLOG_MAPPED_BELOW));
 }
 
@@ -195,7 +136,7 @@ static uint64_t chunk_bit(const struct target *t, uint64_t chunk)
 static enum nokv_status header_guarded(void *arg)
 {
     const struct verify_call *c = arg;
-    return check_header(c->t, c->data + c->t->off);
+    return target_check_header(c->t, c->data + c->t->off);
 }
 
 static enum nokv_status verify_guarded(void *arg)
@@ -206,8 +147,8 @@ static enum nokv_status verify_guarded(void *arg)
         TRY(header_guarded(arg));
     if (t->value_size == 0)
         return NOKV_OK;
-    return check_chunk(t, c->chunk, c->data + t->value_off + c->chunk * VLOG_CHUNK,
-                       get_u32(c->data + t->sums_off + c->chunk * VLOG_CHUNK_SUM));
+    return target_check_chunk(t, c->chunk, c->data + t->value_off + c->chunk * VLOG_CHUNK,
+                              get_u32(c->data + t->sums_off + c->chunk * VLOG_CHUNK_SUM));
 }
 
 /* Is it still what it was when its bit was set, as far as this pointer goes? One cache line. */
@@ -218,7 +159,7 @@ static enum nokv_status known_guarded(void *arg)
     const uint8_t *bytes = c->data + c->t->off;
     if (!format_record_claim(bytes, &h) || h.type != VLOG_VALUE || h.key_size != c->t->key.size ||
         h.value_size != c->t->value_size || !slice_equal(slice_make(bytes + VLOG_RECORD_HEADER, h.key_size), c->t->key))
-        return check_header(c->t, bytes); /* says what is wrong */
+        return target_check_header(c->t, bytes); /* says what is wrong */
     return NOKV_OK;
 }
 
@@ -263,7 +204,7 @@ enum nokv_status vlog_read_in_place(struct vlog_reader *r, const struct vlog_poi
         return NOKV_OK;
     struct target t;
     const uint8_t *data;
-    TRY(target_make(r, p, user_key, &t));
+    TRY(target_make(&r->segment, r->segment.end, p, user_key, &t));
     TRY(map_prepare(r, &t, 0, t.value_size, &data));
     *out_value = slice_make(data + t.value_off, t.value_size);
     return NOKV_OK;
@@ -282,10 +223,11 @@ static enum nokv_status copy_guarded(void *arg)
     return NOKV_OK;
 }
 
-static enum nokv_status read_mapped(const struct target *t, uint64_t off, void *buffer, size_t size)
+static enum nokv_status read_mapped(struct vlog_reader *r, const struct target *t, uint64_t off, void *buffer,
+                                    size_t size)
 {
     const uint8_t *data;
-    TRY(map_prepare(t->r, t, off, size, &data));
+    TRY(map_prepare(r, t, off, size, &data));
     struct copy_call c = {.to = buffer, .from = data + t->value_off + off, .size = size};
     return size == 0 ? NOKV_OK : io_guarded(copy_guarded, &c);
 }
@@ -297,28 +239,35 @@ static enum nokv_status fetch(const struct vlog_reader *r, void *buffer, size_t 
     return r->writer ? writer_read(r->writer, r->file, buffer, size, off) : io_pread_exact(r->file, buffer, size, off);
 }
 
-/* A record of at most one chunk: all of it at once. */
-static enum nokv_status read_small(const struct target *t, uint64_t off, uint8_t *to, size_t size)
+/* The read that brings a whole record of at most one chunk. */
+static struct io_read_request small_request(const struct vlog_reader *r, const struct target *t)
 {
-    uint64_t from = t->off, bytes = t->sums_off + VLOG_CHUNK_SUM * chunk_count(t->value_size) - t->off;
-    if (t->r->model == VLOG_READ_DIRECT && !t->r->writer && t->r->is_sealed) { /* what O_DIRECT would do, at once */
-        from -= from % PAGE_BYTES;
-        bytes = align_up(t->off - from + bytes, PAGE_BYTES);
+    struct io_read_request request = {.file = r->file, .off = t->off, .size = t->end - t->off};
+    if (r->model == VLOG_READ_DIRECT && !r->writer && r->segment.is_sealed) { /* what O_DIRECT would do, at once */
+        request.off -= t->off % PAGE_BYTES;
+        request.size = align_up(t->end, PAGE_BYTES) - request.off;
     }
-    uint8_t *scratch CLEANUP(mem_free_ptr) = mem_alloc_aligned(from == t->off ? CACHE_LINE : PAGE_BYTES, bytes);
+    return request;
+}
+
+/* A record of at most one chunk: all of it at once. */
+static enum nokv_status read_small(const struct vlog_reader *r, const struct target *t, uint64_t off, uint8_t *to,
+                                   size_t size)
+{
+    struct slice value;
+    struct io_read_request request = small_request(r, t);
+    uint8_t *scratch CLEANUP(mem_free_ptr) =
+        mem_alloc_aligned(request.off == t->off ? CACHE_LINE : PAGE_BYTES, request.size);
     if (scratch == NULL)
-        return FAIL(NO_MEMORY, "value log record of %llu bytes", (unsigned long long)bytes);
-    TRY(fetch(t->r, scratch, bytes, from));
-    const uint8_t *record = scratch + (t->off - from), *value = record + (t->value_off - t->off);
-    TRY(check_header(t, record));
-    if (t->value_size != 0)
-        TRY(check_chunk(t, 0, value, get_u32(value + t->value_size)));
+        return FAIL(NO_MEMORY, "value log record of %zu bytes", request.size);
+    TRY(fetch(r, scratch, request.size, request.off));
+    TRY(target_check_record(t, scratch + (t->off - request.off), &value));
     if (size != 0)
-        memcpy(to, value + off, size);
+        memcpy(to, value.data + off, size);
     return NOKV_OK;
 }
 
-static enum nokv_status read_header(const struct target *t)
+static enum nokv_status read_header(const struct vlog_reader *r, const struct target *t)
 {
     size_t size = VLOG_RECORD_HEADER + t->key.size;
     uint8_t small[512], *bytes = small;
@@ -328,49 +277,50 @@ static enum nokv_status read_header(const struct target *t)
         if (large == NULL)
             return FAIL(NO_MEMORY, "value log key of %zu bytes", t->key.size);
     }
-    TRY(fetch(t->r, bytes, size, t->off));
-    return check_header(t, bytes);
+    TRY(fetch(r, bytes, size, t->off));
+    return target_check_header(t, bytes);
 }
 
 /* Chunks [first, first + count) to `to`; not more than RUN_CHUNKS. */
-static enum nokv_status read_chunks(const struct target *t, uint64_t first, uint64_t count, uint8_t *to)
+static enum nokv_status read_chunks(const struct vlog_reader *r, const struct target *t, uint64_t first, uint64_t count,
+                                    uint8_t *to)
 {
     uint8_t sums[RUN_CHUNKS * VLOG_CHUNK_SUM];
     uint64_t from = first << VLOG_CHUNK_LOG2, to_end = u64_min((first + count) << VLOG_CHUNK_LOG2, t->value_size);
     ASSERT(count <= RUN_CHUNKS);
-    TRY(fetch(t->r, sums, count * VLOG_CHUNK_SUM, t->sums_off + first * VLOG_CHUNK_SUM));
-    TRY(fetch(t->r, to, to_end - from, t->value_off + from));
-    for (uint64_t i = 0; i < count; i++)
-        TRY(check_chunk(t, first + i, to + i * VLOG_CHUNK, get_u32(sums + i * VLOG_CHUNK_SUM)));
-    return NOKV_OK;
+    TRY(fetch(r, sums, count * VLOG_CHUNK_SUM, t->sums_off + first * VLOG_CHUNK_SUM));
+    TRY(fetch(r, to, to_end - from, t->value_off + from));
+    return target_check_chunks(t, first, count, to, sums);
 }
 
 /* The part of one chunk that is asked for. */
-static enum nokv_status read_part(const struct target *t, uint64_t off, uint8_t *to, size_t size)
+static enum nokv_status read_part(const struct vlog_reader *r, const struct target *t, uint64_t off, uint8_t *to,
+                                  size_t size)
 {
     uint64_t chunk = off >> VLOG_CHUNK_LOG2;
     uint8_t *scratch CLEANUP(mem_free_ptr) = mem_alloc_aligned(PAGE_BYTES, VLOG_CHUNK);
     if (scratch == NULL)
         return FAIL(NO_MEMORY, "value log chunk");
-    TRY(read_chunks(t, chunk, 1, scratch));
+    TRY(read_chunks(r, t, chunk, 1, scratch));
     memcpy(to, scratch + off % VLOG_CHUNK, size);
     return NOKV_OK;
 }
 
-static enum nokv_status read_large(const struct target *t, uint64_t off, uint8_t *to, size_t size)
+static enum nokv_status read_large(const struct vlog_reader *r, const struct target *t, uint64_t off, uint8_t *to,
+                                   size_t size)
 {
-    TRY(read_header(t));
+    TRY(read_header(r, t));
     while (size > 0) {
         uint64_t chunk = off >> VLOG_CHUNK_LOG2, whole = chunk_size(t->value_size, chunk);
         size_t n = u64_min(size, whole - off % VLOG_CHUNK);
         if (n < whole) {
-            TRY(read_part(t, off, to, n));
+            TRY(read_part(r, t, off, to, n));
         } else {
             uint64_t end = off + size,
                      count = end == t->value_size ? chunk_count(end) - chunk : end / VLOG_CHUNK - chunk;
             count = u64_min(count, RUN_CHUNKS);
             n = u64_min(count << VLOG_CHUNK_LOG2, size);
-            TRY(read_chunks(t, chunk, count, to));
+            TRY(read_chunks(r, t, chunk, count, to));
         }
         off += n;
         to += n;
@@ -384,10 +334,36 @@ enum nokv_status vlog_read(struct vlog_reader *r, const struct vlog_pointer *p, 
 {
     ASSERT(off <= p->value_size && size <= p->value_size - off);
     struct target t;
-    TRY(target_make(r, p, user_key, &t));
+    uint64_t end = r->writer ? vlog_writer_bytes(r->writer) : r->segment.end;
+    TRY(target_make(&r->segment, end, p, user_key, &t));
     if (is_mapped(r, p->value_size))
-        return read_mapped(&t, off, buffer, size);
-    return p->value_size <= VLOG_CHUNK ? read_small(&t, off, buffer, size) : read_large(&t, off, buffer, size);
+        return read_mapped(r, &t, off, buffer, size);
+    return p->value_size <= VLOG_CHUNK ? read_small(r, &t, off, buffer, size) : read_large(r, &t, off, buffer, size);
+}
+
+/* ---- read ahead ------------------------------------------------------------------------------------------------ */
+
+bool vlog_read_prepare(const struct vlog_reader *r, const struct vlog_pointer *p, struct slice user_key,
+                       struct io_read_request *out_request)
+{
+    struct target t;
+    if (r->writer || p->value_size > VLOG_CHUNK || is_mapped(r, p->value_size) ||
+        target_make(&r->segment, r->segment.end, p, user_key, &t) != NOKV_OK)
+        return false;
+    *out_request = small_request(r, &t);
+    return true;
+}
+
+enum nokv_status vlog_read_finish(const struct vlog_reader *r, const struct vlog_pointer *p, struct slice user_key,
+                                  const struct io_read_request *request, struct slice *out_value)
+{
+    struct target t;
+    TRY(request->status);
+    TRY(target_make(&r->segment, r->segment.end, p, user_key, &t)); /* it was when the read was prepared */
+    ASSERT(t.off >= request->off && t.end <= request->off + request->size);
+    if (request->got < t.end - request->off)
+        return segment_bad(&r->segment, t.off, "the file has become shorter");
+    return target_check_record(&t, (const uint8_t *)request->buffer + (t.off - request->off), out_value);
 }
 
 /* ---- open ------------------------------------------------------------------------------------------------------ */
@@ -408,51 +384,22 @@ static void reader_free(struct pinned_object *object)
 
 static enum nokv_status open_leaves(struct vlog_reader *r)
 {
-    r->leaf_count = r->info.file_bytes / LEAF_SPAN + 1;
+    r->leaf_count = r->segment.file_bytes / LEAF_SPAN + 1;
     r->leaves = mem_zalloc(r->leaf_count * sizeof *r->leaves);
     return r->leaves ? NOKV_OK : FAIL(NO_MEMORY, "value log bitmap of %zu leaves", r->leaf_count);
 }
 
-/* The last page, if it is a sound footer. Of a segment that a crash left it is anything. */
-static enum nokv_status open_footer(struct vlog_reader *r, uint8_t *page)
-{
-    struct segment_footer f;
-    uint64_t size = r->info.file_bytes;
-    r->end = size;
-    if (size % PAGE_BYTES != 0 || size < 2 * PAGE_BYTES)
-        return NOKV_OK;
-    TRY(io_pread_exact(r->file, page, PAGE_BYTES, size - PAGE_BYTES));
-    if (format_footer_decode(page, size, &f) != NOKV_OK || f.id.number != r->id.number || f.id.salt != r->id.salt)
-        return NOKV_OK;
-    r->is_sealed = true;
-    r->end = f.end;
-    r->info.records = f.records;
-    r->info.record_bytes = f.record_bytes;
-    r->info.value_bytes = f.value_bytes;
-    return open_leaves(r);
-}
-
-static enum nokv_status open_file(struct vlog_reader *r)
+static enum nokv_status open_file(struct vlog_reader *r, uint64_t number)
 {
     static const enum io_model models[] = {[VLOG_READ_AUTO] = IO_STD,
                                            [VLOG_READ_MMAP] = IO_STD, /* the mapping is made by io_map */
                                            [VLOG_READ_PREAD] = IO_STD,
                                            [VLOG_READ_DIRECT] = IO_DIRECT,
                                            [VLOG_READ_URING] = IO_URING};
-    uint8_t *page CLEANUP(mem_free_ptr) = mem_alloc_aligned(PAGE_BYTES, PAGE_BYTES);
-    if (page == NULL)
-        return FAIL(NO_MEMORY, "value log reader");
+    r->segment.path = r->path;
     TRY(io_open(r->io, r->path, IO_VLOG, models[r->model], IO_READ, &r->file));
-    TRY(io_size(r->file, &r->info.file_bytes));
-    if (r->info.file_bytes > VLOG_OFF_MAX)
-        return FAIL(CORRUPT, "value log: %llu bytes are no segment", (unsigned long long)r->info.file_bytes);
-    TRY(io_pread_exact(r->file, page, PAGE_BYTES, 0));
-    uint64_t number = r->id.number;
-    TRY(format_header_decode(page, &r->id));
-    if (r->id.number != number)
-        return FAIL(CORRUPT, "value log: the header is of segment %llu", (unsigned long long)r->id.number);
-    r->seed = segment_seed(r->id);
-    return r->writer ? NOKV_OK : open_footer(r, page);
+    TRY(segment_identify(&r->segment, r->file, number, r->writer != NULL));
+    return r->segment.is_sealed ? open_leaves(r) : NOKV_OK;
 }
 
 enum nokv_status vlog_reader_open(struct io *io, const char *path, uint64_t number, enum vlog_read_model model,
@@ -470,11 +417,10 @@ enum nokv_status vlog_reader_open(struct io *io, const char *path, uint64_t numb
     r->io = io;
     r->model = model;
     r->writer = writer;
-    r->id.number = number;
     mutex_init(&r->map_mu);
     pinned_init(&r->object, reader_free);
     r->path = mem_strdup(path);
-    status = r->path ? open_file(r) : FAIL(NO_MEMORY, "value log reader");
+    status = r->path ? open_file(r, number) : FAIL(NO_MEMORY, "value log reader");
     if (status != NOKV_OK) {
         reader_free(&r->object); /* nobody else has seen it */
         return FAIL_WITH(status, "%s [opening value log %llu, %s]", status_message(), (unsigned long long)number, path);
@@ -506,17 +452,21 @@ void vlog_reader_unpin(struct vlog_reader *r)
 
 uint64_t vlog_reader_number(const struct vlog_reader *r)
 {
-    return r->id.number;
+    return r->segment.id.number;
 }
 
 bool vlog_reader_is_sealed(const struct vlog_reader *r)
 {
-    return r->is_sealed;
+    return r->segment.is_sealed;
 }
 
 struct vlog_info vlog_reader_info(const struct vlog_reader *r)
 {
-    return r->info;
+    const struct segment *s = &r->segment;
+    return (struct vlog_info){.records = s->footer.records,
+                              .record_bytes = s->footer.record_bytes,
+                              .value_bytes = s->footer.value_bytes,
+                              .file_bytes = s->file_bytes};
 }
 
 uint64_t vlog_reader_resident_bytes(const struct vlog_reader *r)

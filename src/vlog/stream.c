@@ -8,8 +8,9 @@
  *
  *     ┃ (padding up to the page) ┃ header key value ....... sums ┊ padding ┃
  *
- * Until then the first page on the disk holds a padding header for the whole place, or nothing: a crash leaves a place
- * that a scan steps over, or searches through.
+ * Until then the first page on the disk holds a padding header for itself, or nothing: a crash leaves a place that a
+ * scan searches through. Why not one for the whole place: were it given back in part, and the header not corrected
+ * because of a crash or a failed write, it would hide the records that came there.
  *
  * [I1] What is not used of the place goes back when nobody took one behind it, and is padding otherwise. Only pages
  *      that were never written to are given back.
@@ -162,7 +163,7 @@ enum nokv_status vlog_stream_begin(struct vlog_writer *w, struct slice user_key,
     }
     gap_fill(w, &s->place);
     uint8_t header[VLOG_RECORD_HEADER];
-    format_padding(header, w->seed, s->place.off, s->place.size);
+    format_padding(header, w->seed, s->place.off, PAGE_BYTES);
     memcpy(s->buffer, header, sizeof header); /* for now */
     s->used = sizeof header;
     s->status = stream_put(s, s->key.data, s->key.size); /* fits: nothing is written */

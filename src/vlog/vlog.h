@@ -42,6 +42,17 @@ struct vlog_info {
 
 struct vlog_writer;
 
+/* Less than the first and a record's first and last bytes need more buffers than there are. */
+enum { VLOG_BUFFER_MIN = 64 << 10, VLOG_BUFFER_MAX = 1 << 20 };
+/* Bytes of one writer's shared memory: a page that says where each buffer belongs, then the buffers. */
+size_t vlog_shared_bytes(uint32_t buffer_bytes);
+/* A sixteenth of the segment, within the limits: small segments do not need large buffers. */
+static inline uint32_t vlog_buffer_bytes(uint64_t segment_bytes)
+{
+    uint64_t bytes = align_up(segment_bytes / 16, PAGE_BYTES);
+    return (uint32_t)u64_min(u64_max(bytes, VLOG_BUFFER_MIN), VLOG_BUFFER_MAX);
+}
+
 struct vlog_writer_options {
     struct io *io;
     const char *path;
@@ -51,6 +62,12 @@ struct vlog_writer_options {
     uint64_t number;            /* never used again for another segment; not 0 */
     uint64_t preallocate_bytes; /* reserved ahead in steps of this; 0: none */
     uint64_t salt;              /* 0: drawn */
+    uint32_t
+        buffer_bytes; /* of each of four: a multiple of a page, VLOG_BUFFER_MIN to VLOG_BUFFER_MAX; 0: the latter */
+    /* Memory for its buffers that outlives the process: vlog_shared_bytes() of an io_shared, page-aligned, this
+     * writer's alone from its creation, which forgets what stood there, until it is sealed or destroyed. Appended
+     * records then survive the process without a flush: see vlog_rescue. NULL: memory of its own */
+    uint8_t *shared;
 };
 
 /* Creates the file, writes and syncs its header and its name. EXISTS, NO_SPACE, IO. After a failure there is no file.
@@ -60,7 +77,7 @@ enum nokv_status vlog_writer_create(const struct vlog_writer_options *options,
 /*
  * Append one record. The place is taken under a short lock, the bytes are written outside of it. On return with OK all
  * but its first and last bytes (small records: all of it) is in the page cache; those wait in the writer's buffers for
- * the next vlog_writer_flush. Key and value are borrowed for the call.
+ * the next vlog_writer_flush; in shared memory a rescue finds them there. Key and value are borrowed for the call.
  *
  * NO_SPACE, IO, NO_MEMORY: the record is not there; a place that was taken is turned into padding, other appends go on.
  * A buffer that could not be written is kept and tried again by the next append or flush that needs it. POISONED after
@@ -85,13 +102,15 @@ void vlog_stream_abandon(struct vlog_stream *s); /* NULL is accepted */
 enum nokv_status vlog_writer_flush(struct vlog_writer *w) MUST_CHECK;
 /* ... and durable. Concurrent callers share one sync. The first failed sync is final: POISONED from then on. */
 enum nokv_status vlog_writer_sync(struct vlog_writer *w) MUST_CHECK;
-/* Cut what was preallocated, sync, write the footer durably. REQUIRES: no append or stream under way, none to come. May
- * be called again after a failure other than POISONED. */
+/* Cut what was preallocated, sync, write the footer durably, let go of the buffers: shared memory is the caller's
+ * again. REQUIRES: no append or stream under way, none to come. May be called again after a failure other than
+ * POISONED. */
 enum nokv_status vlog_writer_seal(struct vlog_writer *w) MUST_CHECK;
 uint64_t vlog_writer_bytes(const struct vlog_writer *w); /* file offset behind the last taken place */
 uint64_t vlog_writer_number(const struct vlog_writer *w);
 struct vlog_info vlog_writer_info(struct vlog_writer *w); /* of the completed records; file_bytes as they are now */
-/* NULL is accepted. Leaves the file as it is: what is still in the buffers is lost. REQUIRES: no stream is left. */
+/* NULL is accepted. Leaves the file as it is: what is still in the buffers is lost (in shared memory it stays, as after
+ * the death of the process). REQUIRES: no stream is left. */
 void vlog_writer_destroy(struct vlog_writer *w);
 
 /* ---- reader: any number of threads ----------------------------------------------------------------------------- */
@@ -126,6 +145,69 @@ enum nokv_status vlog_read_in_place(struct vlog_reader *r, const struct vlog_poi
  * CORRUPT names segment and offset. REQUIRES: off + size <= p->value_size. */
 enum nokv_status vlog_read(struct vlog_reader *r, const struct vlog_pointer *p, struct slice user_key, uint64_t off,
                            void *buffer, size_t size) MUST_CHECK;
+
+/*
+ * Reading ahead: a read of vlog_read in two halves, so that the caller can issue many of them together, or hint at
+ * them.
+ *
+ * Fill in file, off and size of the read that brings the whole record; the caller sets `buffer` (of off and size both
+ * whole pages: best page-aligned). The file is the reader's: a reference must be held until the read is done. False: it
+ * is not read ahead, because it is mapped, has more than one chunk or still has a writer, or because the pointer leads
+ * out of the segment; vlog_read_in_place and vlog_read take care of it, and say what is wrong.
+ */
+bool vlog_read_prepare(const struct vlog_reader *r, const struct vlog_pointer *p, struct slice user_key,
+                       struct io_read_request *out_request);
+/* Verify the record that came with a prepared read of the same `p` and `user_key`; *out_value points into its buffer.
+ * The request's own status, CORRUPT. After any failure vlog_read may be tried. */
+enum nokv_status vlog_read_finish(const struct vlog_reader *r, const struct vlog_pointer *p, struct slice user_key,
+                                  const struct io_read_request *request, struct slice *out_value) MUST_CHECK;
+
+/* ---- source: one segment, read for moving values out of it; one thread ------------------------------------------ */
+
+struct vlog_source;
+
+/*
+ * Sealed, or left unsealed by a crash; never one with a writer. Reads are counted for `component` and stay out of the
+ * page cache (IO_STD: IO_SCAN_ONCE; IO_DIRECT): a window of VLOG_SOURCE_WINDOW bytes, so that records that are asked
+ * for in the order of their places cost one read per window. One that lies elsewhere is read alone.
+ */
+enum { VLOG_SOURCE_WINDOW = 512 << 10 };
+enum nokv_status vlog_source_open(struct io *io, const char *path, uint64_t number, enum io_component component,
+                                  enum io_model model, struct vlog_source **out_source) MUST_CHECK;
+/* Verify the record (header, key, each chunk) and append it to `to` under `key`, which may have a tag. A value larger
+ * than a window is streamed in parts and never whole in memory. CORRUPT names segment and offset. */
+enum nokv_status vlog_source_move(struct vlog_source *s, const struct vlog_pointer *p, struct ikey key,
+                                  struct vlog_writer *to, struct vlog_pointer *out_pointer) MUST_CHECK;
+/* The value, verified, valid until the next call. REQUIRES: p->value_size <= VLOG_SOURCE_WINDOW / 2. */
+enum nokv_status vlog_source_read(struct vlog_source *s, const struct vlog_pointer *p, struct slice user_key,
+                                  struct slice *out_value) MUST_CHECK;
+/* Was the last call's failure one of reading the source (IO, or CORRUPT), not of writing to `to` or of memory? */
+bool vlog_source_is_to_blame(const struct vlog_source *s);
+void vlog_source_close(struct vlog_source *s); /* NULL is accepted */
+
+/* ---- rescue: what a dead process left in a segment and in shared buffers; one thread ----------------------------- */
+
+struct vlog_rescue;
+
+/*
+ * `shared`: the bytes of one or more writers' shared memories, back to back, as found (of one buffer size,
+ * which the first page says; may be empty, and may be anything: after a power cut it is); borrowed. `repair`: the file
+ * may be written to. NOT_FOUND, CORRUPT (the header page), IO, NO_MEMORY.
+ */
+enum nokv_status vlog_rescue_open(struct io *io, const char *path, uint64_t number, struct slice shared, bool repair,
+                                  struct vlog_rescue **out_rescue) MUST_CHECK;
+/*
+ * Is the record that `p` points to whole, in the file or with what the buffers hold? Verified by its checksums, never
+ * guessed. *out_sound false: it is not. When only the buffers make it whole: with `repair` its bytes are written to the
+ * file (NO_SPACE, IO), which grows if need be; otherwise the file is left alone and *out_value is the value, valid
+ * until the next call (NO_MEMORY). In all other cases *out_value is empty with data NULL. `out_value` NULL: it is not
+ * wanted.
+ */
+enum nokv_status vlog_rescue_record(struct vlog_rescue *r, const struct vlog_pointer *p, struct slice user_key,
+                                    bool *out_sound, struct slice *out_value) MUST_CHECK;
+/* With `repair`: everything that was found sound is durable on return. A failed one must never be tried again. */
+enum nokv_status vlog_rescue_sync(struct vlog_rescue *r) MUST_CHECK;
+void vlog_rescue_close(struct vlog_rescue *r); /* NULL is accepted */
 
 /* ---- scan: one thread ------------------------------------------------------------------------------------------ */
 

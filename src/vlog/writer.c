@@ -9,6 +9,7 @@
  *      cut vouches for the whole segment, and damage in it is damage.
  * [I2] Below `end` a sealed segment is records and padding without a gap; the rest of the last page is zeros.
  * [I3] Nothing is written after a failed sync.
+ * [I4] Shared memory is not touched before the file is there, nor once it is sealed: it may be another writer's then.
  *
  * Threading: any number of appenders; see place.c. One caller leads a sync, those who come while it runs wait for the
  * next one, which is then for all of them.
@@ -16,9 +17,8 @@
  * Why not a file offset moved by an atomic addition and one pwritev per record: a system call per 1,000-byte value
  * costs more than all the rest, neighbours would write parts of the same page, and O_DIRECT could not do it at all.
  */
-#include "vlog/writer.h"
-
 #include "base/alloc.h"
+#include "vlog/shared.h"
 
 enum {
     STD_DIRECT_MIN = 64 << 10,   /* from here on a system call costs less than the second copy */
@@ -88,11 +88,11 @@ static void image_make(const struct vlog_writer *w, const struct place *p, struc
  * of a buffer; what io would do instead moves a quarter of that at once (measured: 577 against 866 MB/s). */
 static enum nokv_status middle_copy(struct vlog_writer *w, const uint8_t *data, uint64_t size, uint64_t off)
 {
-    uint8_t *copy CLEANUP(mem_free_ptr) = mem_alloc_aligned(PAGE_BYTES, u64_min(size, BUFFER_BYTES));
+    uint8_t *copy CLEANUP(mem_free_ptr) = mem_alloc_aligned(PAGE_BYTES, u64_min(size, VLOG_BUFFER_MAX));
     if (copy == NULL)
         return FAIL(NO_MEMORY, "value log: an aligned copy of a part of a large value");
-    for (uint64_t at = 0; at < size; at += BUFFER_BYTES) {
-        size_t n = u64_min(BUFFER_BYTES, size - at);
+    for (uint64_t at = 0; at < size; at += VLOG_BUFFER_MAX) {
+        size_t n = u64_min(VLOG_BUFFER_MAX, size - at);
         memcpy(copy, data + at, n);
         TRY(io_pwrite(w->file, copy, n, off + at));
     }
@@ -259,6 +259,7 @@ enum nokv_status vlog_writer_seal(struct vlog_writer *w)
     TRY(sync_locked(w));
     TRY(write_footer(w));
     w->sealed = true;
+    writer_drop_buffers_locked(w);
     return NOKV_OK;
 }
 
@@ -289,7 +290,8 @@ void vlog_writer_destroy(struct vlog_writer *w)
     ASSERT(w->exposed == 0);
     io_close_ptr(&w->file);
     for (unsigned i = 0; i < BUFFER_COUNT; i++)
-        mem_free(w->buffers[i].data);
+        if (w->buffers[i].claim == NULL)
+            mem_free(w->buffers[i].data);
     mem_free(w->holes);
     cond_deinit(&w->changed);
     mutex_deinit(&w->mu);
@@ -313,11 +315,23 @@ static struct vlog_writer *writer_alloc(const struct vlog_writer_options *o)
     w->id = (struct segment_id){.number = o->number, .salt = o->salt ? o->salt : make_salt(o)};
     w->seed = segment_seed(w->id);
     w->preallocate_bytes = o->preallocate_bytes;
+    w->buffer_bytes = o->buffer_bytes ? o->buffer_bytes : VLOG_BUFFER_MAX;
+    ASSERT(w->buffer_bytes >= VLOG_BUFFER_MIN && w->buffer_bytes <= VLOG_BUFFER_MAX);
+    ASSERT(w->buffer_bytes % PAGE_BYTES == 0);
     w->reserved = o->preallocate_bytes ? VLOG_FIRST : UINT64_MAX;
     mutex_init(&w->mu);
     cond_init(&w->changed);
     writer_end_locked(w, VLOG_FIRST);
     return w;
+}
+
+static void buffers_share(struct vlog_writer *w, uint8_t *shared)
+{
+    shared_init(shared, w->buffer_bytes);
+    for (unsigned i = 0; i < BUFFER_COUNT; i++) {
+        w->buffers[i].data = shared_buffer(shared, w->buffer_bytes, i);
+        w->buffers[i].claim = shared_claim_at(shared, i);
+    }
 }
 
 /* Give the name back. Should that fail too, an empty segment stays that nothing refers to. */
@@ -348,7 +362,7 @@ enum nokv_status vlog_writer_create(const struct vlog_writer_options *options, s
                                       IO_READ | IO_WRITE | IO_CREATE, &w->file);
     if (status == NOKV_OK) {
         w->whole_blocks = io_file_model(w->file) == IO_DIRECT;
-        w->direct_min = w->whole_blocks ? BLOCKS_DIRECT_MIN : STD_DIRECT_MIN;
+        w->direct_min = u64_min(w->whole_blocks ? BLOCKS_DIRECT_MIN : STD_DIRECT_MIN, w->buffer_bytes);
         status = writer_begin(w, options);
         if (status != NOKV_OK)
             remove_quietly(options->io, options->path);
@@ -357,6 +371,8 @@ enum nokv_status vlog_writer_create(const struct vlog_writer_options *options, s
         vlog_writer_destroy(w);
         return status;
     }
+    if (options->shared != NULL)
+        buffers_share(w, options->shared);
     *out_writer = w;
     return NOKV_OK;
 }

@@ -15,7 +15,6 @@
 #include "vlog/format.h"
 
 enum {
-    BUFFER_BYTES = 1 << 20,
     BUFFER_COUNT = 4, /* one append takes at most three, and one may be open */
     PIECES_MAX = 4,
 };
@@ -25,8 +24,9 @@ enum buffer_state { BUFFER_FREE, BUFFER_OPEN, BUFFER_CLOSED };
 /* The bytes of [off, off + used) of the file; those below `flushed` are in the file as well. Protected by mu, but that
  * appenders store into their places, and the one with `writing` reads what is below `used`, without it. */
 struct vlog_buffer {
-    uint8_t *data; /* BUFFER_BYTES and one page more, page-aligned; NULL until first needed */
-    uint64_t off;  /* a multiple of a page */
+    uint8_t *data;  /* buffer_bytes and one page more, page-aligned; NULL until first needed, and when sealed */
+    uint8_t *claim; /* of shared memory, with it: where it stands what the buffer holds; NULL: memory of our own */
+    uint64_t off;   /* a multiple of a page */
     uint32_t used;
     uint32_t flushed;
     uint32_t copying; /* places whose bytes are not all there yet */
@@ -47,6 +47,7 @@ struct vlog_writer {
     struct segment_id id;
     uint64_t seed;
     uint64_t preallocate_bytes;
+    uint32_t buffer_bytes;
     uint64_t direct_min; /* values from this size on are written from the caller's memory */
     bool whole_blocks;   /* IO_DIRECT: write no part of a block */
 
@@ -120,6 +121,8 @@ enum nokv_status writer_usable_locked(const struct vlog_writer *w) MUST_CHECK;
 enum nokv_status writer_flush_locked(struct vlog_writer *w) MUST_CHECK;
 /* Make padding of the holes that are left. Lets go of mu while it writes. */
 enum nokv_status writer_fill_holes_locked(struct vlog_writer *w) MUST_CHECK;
+/* Sealed: all of it is in the file. Waits for those who still read in the buffers, and lets go of their memory. */
+void writer_drop_buffers_locked(struct vlog_writer *w);
 /* Copy complete bytes: from the buffers, else through `file`, which the caller opened for reading. */
 enum nokv_status writer_read(struct vlog_writer *w, struct io_file *file, void *buffer, size_t size,
                              uint64_t off) MUST_CHECK;

@@ -5,11 +5,14 @@
  * A life appends, streams, abandons, flushes, syncs and seals, until the disk stops at a chosen operation; then the
  * process is killed or the power is cut. What must hold: a scan never fails, whatever it shows is a record that was
  * appended, as it was appended; after a kill every record that was flushed is there, after a power cut every one that
- * was synced; a segment with a footer has all of them and no damage; and a reader finds them too.
+ * was synced; a segment with a footer has all of them and no damage; and a reader finds them too. With buffers in
+ * shared memory a rescue comes first, and after a kill every record that was appended is there.
  *
  * The argument is the number of worlds.
  */
 #include "vlog_model.h"
+
+#define SHARED_BYTES vlog_shared_bytes(VLOG_BUFFER_MAX)
 
 enum { ITEMS_MAX = 100 };
 
@@ -18,6 +21,7 @@ static unsigned worlds = 4;
 struct world {
     struct sim *sim;
     struct io *io;
+    struct io_shared shared; /* data NULL: the writer has buffers of its own */
     uint64_t rng;
     enum io_model model;
     uint64_t preallocate;
@@ -80,6 +84,7 @@ static enum nokv_status live(struct world *w, unsigned items)
     struct vlog_writer_options o = model_options(w->io, "db/000007.vlog", "db");
     o.model = w->model;
     o.preallocate_bytes = w->preallocate;
+    o.shared = w->shared.data;
     TRY(vlog_writer_create(&o, &w->w));
     w->created = true;
     for (unsigned i = 0; i < items; i++)
@@ -91,7 +96,19 @@ static enum nokv_status live(struct world *w, unsigned items)
     return NOKV_OK;
 }
 
-static void world_init(struct world *w, uint64_t seed)
+/* A file whose size is durable; its bytes are what they are. */
+static void shared_init(struct world *w)
+{
+    struct io_file *file = NULL;
+    OK(io_open(w->io, "db/VLOGBUF", IO_OTHER, IO_STD, IO_WRITE | IO_CREATE, &file));
+    OK(io_truncate(file, SHARED_BYTES));
+    OK(io_sync(file));
+    OK(io_close(file));
+    OK(io_sync_dir(w->io, "db"));
+    OK(io_shared_open(w->io, "db/VLOGBUF", SHARED_BYTES, &w->shared));
+}
+
+static void world_init(struct world *w, uint64_t seed, bool use_shared)
 {
     *w = (struct world){.rng = seed, .model = seed % 2 ? IO_DIRECT : IO_STD, .preallocate = seed % 3 ? 100000 : 0};
     const struct sim_options options = {.seed = seed, .short_transfers = seed % 5 == 0};
@@ -99,11 +116,14 @@ static void world_init(struct world *w, uint64_t seed)
     OK(sim_io_create(w->sim, &w->io));
     OK(io_mkdir(w->io, "db"));
     OK(io_sync_dir(w->io, "."));
+    if (use_shared)
+        shared_init(w);
 }
 
 static void world_deinit(struct world *w)
 {
     vlog_writer_destroy(w->w);
+    io_shared_close(&w->shared);
     io_destroy(w->io);
     sim_destroy(w->sim);
     free(w);
@@ -144,18 +164,59 @@ static void check_reader(struct world *w, const bool *must)
     epoch_drain();
 }
 
+static uint8_t *read_shared(struct world *w)
+{
+    struct io_file *file = NULL;
+    uint8_t *bytes = malloc(SHARED_BYTES);
+    OK(io_open(w->io, "db/VLOGBUF", IO_OTHER, IO_STD, IO_READ, &file));
+    OK(io_pread_exact(file, bytes, SHARED_BYTES, 0));
+    OK(io_close(file));
+    return bytes;
+}
+
+/* Each record that must be sound is, and a value that comes out of the buffers is right. */
+static void rescue(struct world *w, const uint8_t *shared, const bool *must, bool repair)
+{
+    struct vlog_rescue *r = NULL;
+    uint8_t key[KEY_SIZE_MAX];
+    OK(vlog_rescue_open(w->io, "db/000007.vlog", SEGMENT, slice_make(shared, SHARED_BYTES), repair, &r));
+    for (unsigned i = 0; i < w->count; i++) {
+        const struct item *it = &w->items[i];
+        bool sound = false;
+        struct slice value = {0};
+        if (it->pointer.off != 0)
+            OK(vlog_rescue_record(r, &it->pointer, item_key(it, key), &sound, &value));
+        assert_true(sound || !must[i]);
+        if (value.data == NULL)
+            continue;
+        assert_true(sound && !repair);
+        pattern_check(value.data, it->number, 0, it->value_size);
+    }
+    OK(vlog_rescue_sync(r));
+    vlog_rescue_close(r);
+}
+
 static void crash_and_check(struct world *w, bool power_cut)
 {
+    bool use_shared = w->shared.data != NULL;
     vlog_writer_destroy(TAKE(w->w));
+    io_shared_close(&w->shared);
+    w->shared = (struct io_shared){0};
     io_destroy(w->io);
     if (power_cut)
         sim_power_cut(w->sim);
     else
         sim_process_kill(w->sim);
     OK(sim_io_create(w->sim, &w->io));
-    const bool *must = power_cut ? w->synced : w->flushed;
+    const bool *must = power_cut ? w->synced : use_shared ? w->appended : w->flushed;
     if (!w->created)
         return;
+    if (use_shared) {
+        uint8_t *shared = read_shared(w);
+        rescue(w, shared, must, false);
+        rescue(w, shared, must, true);
+        free(shared);
+    }
     check_scan(w, must, 0);
     check_scan(w, must, KEY_VALUE_SIZE_MAX);
     check_reader(w, must);
@@ -164,7 +225,7 @@ static void crash_and_check(struct world *w, bool power_cut)
 static uint64_t count_steps(uint64_t seed, unsigned items)
 {
     struct world *w = calloc(1, sizeof *w);
-    world_init(w, seed);
+    world_init(w, seed, false);
     uint64_t before = sim_steps(w->sim);
     OK(live(w, items));
     uint64_t steps = sim_steps(w->sim) - before;
@@ -186,7 +247,7 @@ static void test_every_step(void **state)
         for (uint64_t step = 0; step <= steps; step++)
             for (unsigned cut = 0; cut < 3; cut++) {
                 struct world *w = calloc(1, sizeof *w);
-                world_init(w, seed + round);
+                world_init(w, seed + round, (step + cut) % 3 != 0);
                 sim_crash_after(w->sim, step);
                 enum nokv_status status = live(w, items);
                 if (status != NOKV_OK && !sim_is_crashed(w->sim))

@@ -6,6 +6,8 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#define SHARED_BYTES vlog_shared_bytes(VLOG_BUFFER_MAX)
+
 #include "vlog_model.h"
 
 enum { APPENDERS = 4, READERS = 2, PER_APPENDER = 250, COUNT = APPENDERS * PER_APPENDER };
@@ -14,6 +16,7 @@ struct world {
     struct io *io;
     char dir[256];
     char path[300];
+    uint8_t *shared; /* NULL: the writer has buffers of its own */
     struct vlog_writer *w;
     struct vlog_reader *r;
     struct item items[COUNT];
@@ -161,7 +164,31 @@ static void read_sealed(struct world *world, uint64_t seed)
     world->r = active;
 }
 
-static void run_model(enum io_model model, uint64_t preallocate, uint64_t seed)
+/* Every record is still there after sealing, which lets go of the buffers while readers read in them. */
+static void seal_while_reading(struct world *world, uint64_t seed)
+{
+    struct worker readers[READERS];
+    atomic_store(&world->appending, 1);
+    for (unsigned i = 0; i < READERS; i++) {
+        readers[i] = (struct worker){.world = world, .index = i, .rng = seed + i};
+        assert_int_equal(pthread_create(&readers[i].thread, NULL, reader_main, &readers[i]), 0);
+    }
+    for (unsigned i = 0; i < COUNT; i += 50)
+        OK(item_read(world->r, &world->items[i]));
+    check_sealed(world);
+    if (world->shared != NULL)
+        memset(world->shared, 0xee, SHARED_BYTES); /* as the next writer would */
+    for (unsigned i = 0; i < COUNT; i += 50)
+        OK(item_read(world->r, &world->items[i]));
+    atomic_store(&world->appending, 0);
+    for (unsigned i = 0; i < READERS; i++) {
+        pthread_join(readers[i].thread, NULL);
+        if (readers[i].status != NOKV_OK)
+            fail_msg("reader %u: %s", i, readers[i].message);
+    }
+}
+
+static void run_model(enum io_model model, uint64_t preallocate, bool use_shared, uint64_t seed)
 {
     struct world *world = calloc(1, sizeof *world);
     test_dir_create(world->dir);
@@ -171,16 +198,19 @@ static void run_model(enum io_model model, uint64_t preallocate, uint64_t seed)
     struct vlog_writer_options o = model_options(world->io, world->path, world->dir);
     o.model = model;
     o.preallocate_bytes = preallocate;
+    if (use_shared)
+        o.shared = world->shared = aligned_alloc(PAGE_BYTES, SHARED_BYTES);
     OK(vlog_writer_create(&o, &world->w));
     OK(vlog_reader_open(world->io, world->path, SEGMENT, VLOG_READ_AUTO, world->w, &world->r));
     run(world, seed);
-    check_sealed(world);
+    seal_while_reading(world, seed);
     read_sealed(world, seed);
     vlog_reader_unref(world->r);
     vlog_writer_destroy(world->w);
     epoch_drain();
     io_destroy(world->io);
     test_dir_remove(world->dir);
+    free(world->shared);
     free(world);
 }
 
@@ -188,18 +218,26 @@ static void run_model(enum io_model model, uint64_t preallocate, uint64_t seed)
 static void test_standard(void **state)
 {
     (void)state;
-    run_model(IO_STD, 1 << 20, test_seed(11));
+    run_model(IO_STD, 1 << 20, false, test_seed(11));
 }
 
 /* The same past the page cache, in whole blocks. */
 static void test_direct(void **state)
 {
     (void)state;
-    run_model(IO_DIRECT, 0, test_seed(12));
+    run_model(IO_DIRECT, 0, false, test_seed(12));
+}
+
+/* With buffers in memory that is somebody else's as soon as the segment is sealed. */
+static void test_shared(void **state)
+{
+    (void)state;
+    run_model(IO_DIRECT, 1 << 20, true, test_seed(13));
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_standard), cmocka_unit_test(test_direct)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_standard), cmocka_unit_test(test_direct),
+                                       cmocka_unit_test(test_shared)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
