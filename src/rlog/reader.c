@@ -242,6 +242,37 @@ enum nokv_status rlog_reader_next(struct rlog_reader *r, struct slice *out_paylo
     return NOKV_OK;
 }
 
+/* Is there a mark that covers `off`? */
+static enum nokv_status is_durable_at(struct rlog_reader *r, uint64_t off, bool *out_durable)
+{
+    uint64_t behind = r->off;
+    r->off = off;
+    enum nokv_status status = tail_inspect(r);
+    r->off = behind;
+    *out_durable = status == NOKV_ERR_CORRUPT;
+    return *out_durable ? NOKV_OK : status;
+}
+
+enum nokv_status rlog_reader_reject(struct rlog_reader *r, uint64_t off, struct slice *out_payload, bool *out_cut)
+{
+    bool durable = false;
+    struct record record;
+    ASSERT(r->last && !r->ended && off < r->off);
+    TRY(is_durable_at(r, off, &durable));
+    TRY(reader_record_at(r, off, &record));
+    *out_payload = record.payload;
+    *out_cut = !durable;
+    if (durable) {
+        r->report.cut_bytes = 0;
+        return NOKV_OK;
+    }
+    if (record.source == RECORD_IN_RING)
+        r->report.ring_bytes -= record.size;
+    r->off = r->report.end_off = off;
+    r->ended = true;
+    return NOKV_OK;
+}
+
 void rlog_reader_end(const struct rlog_reader *r, struct rlog_end_report *out_report)
 {
     ASSERT(r->ended);

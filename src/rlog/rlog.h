@@ -131,7 +131,15 @@ void rlog_reader_close(struct rlog_reader *r); /* NULL is accepted */
  */
 enum nokv_status rlog_reader_next(struct rlog_reader *r, struct slice *out_payload, uint64_t *out_off,
                                   bool *out_more) MUST_CHECK;
-/* REQUIRES: next() said that there are no more. */
+/*
+ * The record that next() just gave, at `off`, cannot be followed, because what it points to never reached the disk:
+ * take the last log's torn tail to begin with it. *out_cut false: a later mark says that it was durable, so that
+ * something else is damaged; *out_payload is the payload again, and reading goes on behind it. *out_cut true: the log
+ * ends in front of it. REQUIRES: the log was opened as the last.
+ */
+enum nokv_status rlog_reader_reject(struct rlog_reader *r, uint64_t off, struct slice *out_payload,
+                                    bool *out_cut) MUST_CHECK;
+/* REQUIRES: next() said that there are no more, or the last record was cut. */
 void rlog_reader_end(const struct rlog_reader *r, struct rlog_end_report *out_report);
 
 /*
