@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Flush and compaction.
+ * Flush, compaction and rewrite.
  *
  * A compaction is cut into parts by user key, which run side by side, each with its own iterators and writer:
  *
@@ -34,19 +34,41 @@ struct part {
 
 /* ---- shared --------------------------------------------------------------------------------------------------- */
 
-static enum nokv_status outputs_open(struct compaction_job *job, const struct table_writer *w)
-{
-    for (size_t i = 0; i < table_writer_count(w); i++) {
-        TRY(table_open(job->writer.env, table_writer_table(w, i), &job->outputs[job->output_count]));
-        job->output_count++;
-    }
-    return NOKV_OK;
-}
-
 static enum nokv_status outputs_reserve(struct compaction_job *job, size_t count)
 {
     job->outputs = mem_alloc(count * sizeof(struct table *));
-    return job->outputs ? NOKV_OK : FAIL(NO_MEMORY, "no memory for a list of %zu tables", count);
+    job->levels = mem_alloc(count * sizeof *job->levels);
+    if (job->outputs == NULL || job->levels == NULL)
+        return FAIL(NO_MEMORY, "no memory for a list of %zu tables", count);
+    return NOKV_OK;
+}
+
+/* What the writer made of the values. */
+static enum nokv_status segments_collect(struct compaction_job *job, const struct value_writer *v)
+{
+    size_t segments = value_writer_count(v), damaged = value_writer_damaged_count(v);
+    TRY(mem_grow(&job->segments, &job->segment_capacity, job->segment_count + segments, sizeof *job->segments));
+    TRY(mem_grow(&job->damaged, &job->damaged_capacity, job->damaged_count + damaged, sizeof *job->damaged));
+    for (size_t i = 0; i < segments; i++)
+        job->segments[job->segment_count++] = *value_writer_segment(v, i);
+    for (size_t i = 0; i < damaged; i++)
+        job->damaged[job->damaged_count++] = value_writer_damaged(v, i);
+    job->value_write_bytes += value_writer_bytes(v);
+    job->moved_bytes += value_writer_moved_bytes(v);
+    return NOKV_OK;
+}
+
+/* Take over what a finished writer wrote, for `level`; it still owns the files. REQUIRES: outputs_reserve, and the
+ * directory is synced. */
+static enum nokv_status outputs_collect(struct compaction_job *job, const struct table_writer *w, uint32_t level)
+{
+    TRY(segments_collect(job, table_writer_values(w)));
+    job->write_bytes += table_writer_bytes(w);
+    for (size_t i = 0; i < table_writer_count(w); i++) {
+        TRY(table_open(job->writer.env, table_writer_table(w, i), &job->outputs[job->output_count]));
+        job->levels[job->output_count++] = level;
+    }
+    return NOKV_OK;
 }
 
 static enum nokv_status entries_copy(struct compaction_job *job, struct iter *source, struct slice end,
@@ -71,9 +93,17 @@ void compaction_job_deinit(struct compaction_job *job, bool remove_files)
             atomic_store_explicit(&job->outputs[i]->removed, true, memory_order_relaxed);
         table_unref(job->outputs[i]);
     }
-    mem_free(job->outputs);
-    job->outputs = NULL;
-    job->output_count = 0;
+    for (size_t i = 0; remove_files && i < job->segment_count; i++) {
+        char path[PATH_SIZE_MAX];
+        if (path_vlog(path, job->writer.env->dir, job->segments[i].number) == NOKV_OK)
+            (void)!io_unlink(job->writer.env->io, path); /* an orphan otherwise, for the next open */
+    }
+    mem_free(TAKE(job->outputs));
+    mem_free(TAKE(job->levels));
+    mem_free(TAKE(job->segments));
+    mem_free(TAKE(job->damaged));
+    job->output_count = job->segment_count = job->damaged_count = 0;
+    job->segment_capacity = job->damaged_capacity = 0;
 }
 
 /* ---- flush ---------------------------------------------------------------------------------------------------- */
@@ -96,10 +126,9 @@ enum nokv_status flush_run(struct compaction_job *job)
     TRY(entries_copy(job, source, (struct slice){0}, w));
     TRY(table_writer_finish(w));
     TRY(io_sync_dir(options.env->io, options.env->dir));
-    job->write_bytes = table_writer_bytes(w);
     job->parts = 1;
     TRY(outputs_reserve(job, table_writer_count(w)));
-    TRY(outputs_open(job, w));
+    TRY(outputs_collect(job, w, 0));
     table_writer_release(w);
     return NOKV_OK;
 }
@@ -283,12 +312,11 @@ static enum nokv_status parts_collect(struct compaction_job *job, struct part *p
             return parts[i].status;
         }
         tables += table_writer_count(parts[i].writer);
-        job->write_bytes += table_writer_bytes(parts[i].writer);
     }
     TRY(io_sync_dir(job->writer.env->io, job->writer.env->dir));
     TRY(outputs_reserve(job, tables));
     for (size_t i = 0; i < count; i++)
-        TRY(outputs_open(job, parts[i].writer));
+        TRY(outputs_collect(job, parts[i].writer, job->inputs->output_level));
     for (size_t i = 0; i < count; i++)
         table_writer_release(parts[i].writer);
     return NOKV_OK;
@@ -310,4 +338,66 @@ enum nokv_status compaction_run(struct compaction_job *job)
     for (size_t i = 0; i < count; i++)
         table_writer_destroy(parts[i].writer);
     return status;
+}
+
+/* ---- rewrite -------------------------------------------------------------------------------------------------- */
+
+static enum nokv_status table_rewrite(struct compaction_job *job, struct table *t, struct table_writer **out_writer)
+{
+    struct table_writer_options options = job->writer;
+    options.component = IO_COMPACTION;
+    options.table_bytes = 0; /* one table stays one */
+    struct iter *source CLEANUP(iter_destroy_ptr) = NULL;
+    TRY(table_writer_create(&options, out_writer));
+    TRY(table_scan_open(job, t, &source));
+    iter_first(source);
+    TRY(entries_copy(job, source, (struct slice){0}, *out_writer));
+    return table_writer_finish(*out_writer);
+}
+
+struct rewrite {
+    struct table_writer **writers;
+    uint32_t *levels;
+    size_t count;
+};
+
+static void rewrite_deinit(struct rewrite *r)
+{
+    for (size_t i = 0; r->writers && i < r->count; i++)
+        table_writer_destroy(r->writers[i]);
+    mem_free(r->writers);
+    mem_free(r->levels);
+}
+
+static enum nokv_status rewrite_tables(struct compaction_job *job, struct rewrite *r)
+{
+    const struct compaction_inputs *in = job->inputs;
+    for (uint32_t l = 0; l < LEVELS_MAX; l++)
+        for (size_t i = 0; i < in->counts[l]; i++) {
+            r->levels[r->count] = l;
+            TRY(table_rewrite(job, in->tables[l][i], &r->writers[r->count++]));
+        }
+    return NOKV_OK;
+}
+
+enum nokv_status rewrite_run(struct compaction_job *job)
+{
+    struct rewrite r CLEANUP(rewrite_deinit) = {0};
+    size_t count = 0;
+    for (size_t l = 0; l < LEVELS_MAX; l++)
+        count += job->inputs->counts[l];
+    r.writers = mem_zalloc(count * sizeof(struct table_writer *));
+    r.levels = mem_zalloc(count * sizeof *r.levels);
+    if (r.writers == NULL || r.levels == NULL)
+        return FAIL(NO_MEMORY, "no memory to rewrite %zu tables", count);
+    TRY(rewrite_tables(job, &r));
+    job->read_bytes = inputs_bytes(job->inputs);
+    job->parts = 1;
+    TRY(io_sync_dir(job->writer.env->io, job->writer.env->dir));
+    TRY(outputs_reserve(job, count));
+    for (size_t i = 0; i < r.count; i++)
+        TRY(outputs_collect(job, r.writers[i], r.levels[i]));
+    for (size_t i = 0; i < r.count; i++)
+        table_writer_release(r.writers[i]);
+    return NOKV_OK;
 }

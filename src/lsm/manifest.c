@@ -98,8 +98,36 @@ static enum nokv_status total_remove(struct edit *total, const struct edit_remov
                 (unsigned long long)remove->number, remove->level);
 }
 
+static struct segment_desc *total_segment(const struct edit *total, uint64_t number)
+{
+    for (size_t i = 0; i < total->segment_add_count; i++)
+        if (total->segment_adds[i].number == number)
+            return &total->segment_adds[i];
+    return NULL;
+}
+
+static enum nokv_status total_apply_segments(struct edit *total, const struct edit *edit, const char *where)
+{
+    for (size_t i = 0; i < edit->segment_add_count; i++) {
+        struct segment_desc *known = total_segment(total, edit->segment_adds[i].number);
+        if (known)
+            *known = edit->segment_adds[i];
+        else
+            TRY(edit_add_segment(total, &edit->segment_adds[i]));
+    }
+    for (size_t i = 0; i < edit->segment_remove_count; i++) {
+        struct segment_desc *known = total_segment(total, edit->segment_removes[i]);
+        if (known == NULL)
+            return FAIL(CORRUPT, "%s: removes segment %llu of the value log, which is not there", where,
+                        (unsigned long long)edit->segment_removes[i]);
+        *known = total->segment_adds[--total->segment_add_count];
+    }
+    return NOKV_OK;
+}
+
 static enum nokv_status total_apply(struct edit *total, const struct edit *edit, const char *where)
 {
+    TRY(total_apply_segments(total, edit, where));
     for (size_t i = 0; i < edit->remove_count; i++)
         TRY(total_remove(total, &edit->removes[i], where));
     for (size_t i = 0; i < edit->add_count; i++)
@@ -187,6 +215,18 @@ static enum nokv_status version_build(struct table_env *env, const struct edit *
     return status;
 }
 
+static int compare_segments(const void *a, const void *b)
+{
+    const struct segment_desc *x = a, *y = b;
+    return x->number < y->number ? -1 : x->number > y->number;
+}
+
+void manifest_state_deinit(struct manifest_state *state)
+{
+    mem_free(TAKE(state->segments));
+    state->segment_count = 0;
+}
+
 enum nokv_status manifest_recover(struct table_env *env, struct manifest_state *out_state)
 {
     uint64_t number = 0;
@@ -207,6 +247,10 @@ enum nokv_status manifest_recover(struct table_env *env, struct manifest_state *
                                    .next_number = u64_max(total.next_number, number + 1),
                                    .last_seq = total.last_seq};
     TRY(version_build(env, &total, path, &state.version));
+    if (total.segment_add_count > 0)
+        qsort(total.segment_adds, total.segment_add_count, sizeof *total.segment_adds, compare_segments);
+    state.segment_count = total.segment_add_count;
+    state.segments = TAKE(total.segment_adds);
     *out_state = state;
     return NOKV_OK;
 }
@@ -222,6 +266,8 @@ enum nokv_status manifest_snapshot_edit(const struct manifest_state *state, stru
     for (uint32_t l = 0; l < LEVELS_MAX; l++)
         for (size_t i = 0; i < state->version->levels[l].count; i++)
             TRY(edit_add_table(out_edit, l, &state->version->levels[l].tables[i]->desc));
+    for (size_t i = 0; i < state->segment_count; i++)
+        TRY(edit_add_segment(out_edit, &state->segments[i]));
     return NOKV_OK;
 }
 

@@ -16,16 +16,22 @@ struct manifest_state {
     uint64_t log_number;
     uint64_t next_number;
     uint64_t last_seq;
-    struct version *version; /* one reference is the caller's */
+    struct version *version;       /* one reference is the caller's */
+    struct segment_desc *segments; /* of the value log, ascending by number; owned: manifest_state_deinit */
+    size_t segment_count;
 };
 
 struct manifest;
 
+/* Frees the list of segments; the version is the caller's. */
+void manifest_state_deinit(struct manifest_state *state);
+
 /* Is there a CURRENT in the directory? */
 bool manifest_exists(struct io *io, const char *dir);
 /*
- * Read CURRENT and the MANIFEST that it names and open every table. NOT_FOUND without CURRENT; CORRUPT when either is
- * damaged, the MANIFEST is missing, or a table is missing or has another size; NOT_SUPPORTED.
+ * Read CURRENT and the MANIFEST that it names and open every table; segments are listed, not looked at. NOT_FOUND
+ * without CURRENT; CORRUPT when either is damaged, the MANIFEST is missing, or a table is missing or has another size;
+ * NOT_SUPPORTED.
  */
 enum nokv_status manifest_recover(struct table_env *env, struct manifest_state *out_state) MUST_CHECK;
 

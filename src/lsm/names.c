@@ -47,6 +47,21 @@ enum nokv_status path_sst(char out[PATH_SIZE_MAX], const char *dir, uint64_t num
     return path_check(snprintf(out, PATH_SIZE_MAX, "%s/%06" PRIu64 ".sst", dir, number), dir);
 }
 
+enum nokv_status path_vlogbuf(char out[PATH_SIZE_MAX], const char *dir)
+{
+    return path_join(out, dir, "VLOGBUF");
+}
+
+enum nokv_status path_vlog_dir(char out[PATH_SIZE_MAX], const char *dir)
+{
+    return path_join(out, dir, "vlog");
+}
+
+enum nokv_status path_vlog(char out[PATH_SIZE_MAX], const char *dir, uint64_t number)
+{
+    return path_check(snprintf(out, PATH_SIZE_MAX, "%s/vlog/%06" PRIu64 ".vlog", dir, number), dir);
+}
+
 /*
  * Reads a number exactly as the functions above write it: at least six digits, more only without a leading zero, within
  * 1 to FILE_NUMBER_MAX. So each number has one name. Returns what follows, or NULL.
@@ -82,6 +97,8 @@ enum file_type file_type_of(const char *name, uint64_t *out_number)
         return FILE_LOCK;
     if (strcmp(name, "WALBUF") == 0)
         return FILE_WALBUF;
+    if (strcmp(name, "VLOGBUF") == 0)
+        return FILE_VLOGBUF;
     if (ends_with(name, ".tmp"))
         return FILE_TEMP;
     if (strncmp(name, "MANIFEST-", 9) == 0) {
@@ -92,8 +109,12 @@ enum file_type file_type_of(const char *name, uint64_t *out_number)
         return FILE_MANIFEST;
     }
     const char *end = number_parse(name, &number);
-    if (end == NULL || (strcmp(end, ".wal") != 0 && strcmp(end, ".sst") != 0))
-        return FILE_UNKNOWN;
-    *out_number = number;
-    return end[1] == 'w' ? FILE_WAL : FILE_SST;
+    enum file_type type = end == NULL                 ? FILE_UNKNOWN
+                          : strcmp(end, ".wal") == 0  ? FILE_WAL
+                          : strcmp(end, ".sst") == 0  ? FILE_SST
+                          : strcmp(end, ".vlog") == 0 ? FILE_VLOG
+                                                      : FILE_UNKNOWN;
+    if (type != FILE_UNKNOWN)
+        *out_number = number;
+    return type;
 }

@@ -6,7 +6,9 @@
  * filter probe for a get, a search for a seek. Under a stream of writes nobody gains by merging early, so level 0 may
  * grow to l0_busy_files; a fill of a few gigabytes is then merged once, not once per four tables. When the writes
  * pause or reads abound (`tidy`), l0_compact_files are enough, unless they are less than an eighth of the base level:
- * then the merge would rewrite much for little.
+ * then the merge would rewrite much for little. Tables that point to values hide garbage: which of the values below
+ * they supersede is known only after a merge, and merging pointers is cheap. So level 0 is also due when the values
+ * that it points to are a large part of all, and more than the bytes that the merge rewrites.
  *
  * Of another level that is over its target, the table that overlaps the fewest bytes per own byte of the level below is
  * moved down (least write amplification); ties go to the oldest.
@@ -28,10 +30,22 @@ void compaction_inputs_deinit(struct compaction_inputs *in)
 
 /* ---- targets and scores --------------------------------------------------------------------------------------- */
 
+/* Shares: half of what lies below under a stream of writes, a sixteenth once that can be had for one merge. */
+static bool level0_hides_values(const struct version *v, const struct picker_options *o, bool tidy, uint32_t base_level)
+{
+    const struct level *zero = &v->levels[0];
+    uint64_t below = 0, share = tidy ? 16 : 2;
+    for (size_t l = 1; l < LEVELS_MAX; l++)
+        below += v->levels[l].value_bytes;
+    if (zero->count < (tidy ? 1 : o->l0_compact_files) || below == 0)
+        return false;
+    return zero->value_bytes >= below / share && zero->value_bytes > zero->bytes + v->levels[base_level].bytes;
+}
+
 static bool level0_is_due(const struct version *v, const struct picker_options *o, bool tidy, uint32_t base_level)
 {
     const struct level *zero = &v->levels[0];
-    if (zero->count >= o->l0_busy_files)
+    if (zero->count >= o->l0_busy_files || level0_hides_values(v, o, tidy, base_level))
         return true;
     return tidy && zero->count >= o->l0_compact_files && zero->bytes >= v->levels[base_level].bytes / 8;
 }

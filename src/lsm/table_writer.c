@@ -19,6 +19,10 @@ struct table_writer {
     struct table_desc *tables;
     size_t count, capacity;
     uint64_t bytes;
+    struct value_writer *values;
+    /* what the open table points to: ascending by segment; recent: where the last one was found */
+    struct vlog_ref *refs;
+    size_t ref_count, ref_capacity, ref_recent;
     /* the user key of the last entry, and the stripe of its last version that was looked at */
     struct buf last_key;
     bool has_last;
@@ -32,6 +36,17 @@ enum nokv_status table_writer_create(const struct table_writer_options *options,
     if (w == NULL)
         return FAIL(NO_MEMORY, "no memory for a table writer");
     w->options = *options;
+    struct value_writer_options values = options->values;
+    values.io = options->env->io;
+    values.dir = options->env->dir;
+    values.component = options->component;
+    values.allocate_number = options->allocate_number;
+    values.allocate_arg = options->allocate_arg;
+    enum nokv_status status = value_writer_create(&values, &w->values);
+    if (status != NOKV_OK) {
+        table_writer_destroy(w);
+        return status;
+    }
     *out_writer = w;
     return NOKV_OK;
 }
@@ -104,8 +119,45 @@ static enum nokv_status builder_finish(struct table_writer *w)
     slot->raw_bytes = info.raw_bytes;
     slot->seq_min = info.seq_min;
     slot->seq_max = info.seq_max;
+    slot->refs = TAKE(w->refs);
+    slot->ref_count = w->ref_count;
+    w->ref_count = w->ref_capacity = w->ref_recent = 0;
     w->bytes += info.file_bytes;
     sst_builder_destroy(TAKE(w->builder));
+    return NOKV_OK;
+}
+
+/* The first ref whose segment is not below `segment`. */
+static size_t ref_find(const struct table_writer *w, uint64_t segment)
+{
+    size_t low = 0, high = w->ref_count;
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        if (w->refs[mid].segment < segment)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low;
+}
+
+/* Count what the entry points to. */
+static enum nokv_status ref_add(struct table_writer *w, struct slice user_key, struct slice value)
+{
+    struct vlog_pointer p;
+    TRY(vlog_pointer_decode(value, &p));
+    size_t i = w->ref_recent;
+    if (i >= w->ref_count || w->refs[i].segment != p.segment)
+        i = ref_find(w, p.segment);
+    if (i == w->ref_count || w->refs[i].segment != p.segment) {
+        TRY(mem_grow(&w->refs, &w->ref_capacity, w->ref_count + 1, sizeof *w->refs));
+        memmove(w->refs + i + 1, w->refs + i, (w->ref_count - i) * sizeof *w->refs);
+        w->refs[i] = (struct vlog_ref){.segment = p.segment};
+        w->ref_count++;
+    }
+    w->refs[i].records++;
+    w->refs[i].bytes += vlog_record_size(user_key.size, p.value_size);
+    w->ref_recent = i;
     return NOKV_OK;
 }
 
@@ -119,11 +171,15 @@ enum nokv_status table_writer_add(struct table_writer *w, struct ikey key, struc
         return NOKV_OK;
     if (w->builder == NULL)
         TRY(builder_start(w));
+    TRY(value_writer_place(w->values, &key, &value));
+    if (tag_kind_byte(key.tag) == KEY_VALUE_POINTER)
+        TRY(ref_add(w, key.user, value));
     return sst_builder_add(w->builder, key, value);
 }
 
 enum nokv_status table_writer_finish(struct table_writer *w)
 {
+    TRY(value_writer_finish(w->values));
     return builder_finish(w);
 }
 
@@ -143,8 +199,14 @@ uint64_t table_writer_bytes(const struct table_writer *w)
     return w->bytes + (w->builder ? sst_builder_bytes(w->builder) : 0);
 }
 
+const struct value_writer *table_writer_values(const struct table_writer *w)
+{
+    return w->values;
+}
+
 void table_writer_release(struct table_writer *w)
 {
+    value_writer_release(w->values);
     for (size_t i = 0; i < w->count; i++)
         table_desc_deinit(&w->tables[i]);
     w->count = 0;
@@ -162,7 +224,9 @@ void table_writer_destroy(struct table_writer *w)
             (void)!io_unlink(w->options.env->io, path);
         table_desc_deinit(&w->tables[i]);
     }
+    value_writer_destroy(w->values);
     mem_free(w->tables);
+    mem_free(w->refs);
     buf_deinit(&w->last_key);
     mem_free(w);
 }

@@ -162,9 +162,12 @@ static enum nokv_status level_prefixes_build(struct level *level)
 
 static enum nokv_status level_finish(struct level *level, size_t index, const char *where)
 {
-    level->bytes = 0;
-    for (size_t i = 0; i < level->count; i++)
+    level->bytes = level->value_bytes = 0;
+    for (size_t i = 0; i < level->count; i++) {
         level->bytes += level->tables[i]->desc.file_bytes;
+        for (size_t j = 0; j < level->tables[i]->desc.ref_count; j++)
+            level->value_bytes += level->tables[i]->desc.refs[j].bytes;
+    }
     if (level->count == 0)
         return NOKV_OK;
     qsort(level->tables, level->count, sizeof *level->tables,

@@ -41,6 +41,7 @@ struct level {
     struct table **tables;
     size_t count;
     uint64_t bytes;
+    uint64_t value_bytes; /* in the value log, that the tables point to */
     /* levels above 0: for each table the key_prefix of its largest key behind the bytes common to all of the level */
     uint64_t *largest_prefixes;
     size_t common_size;

@@ -3,6 +3,7 @@
  * edit_test.c - version edits as bytes: what is encoded comes back, the documented example is what the code writes, and
  * anything else is refused or means something else, never a crash.
  */
+#include "base/alloc.h"
 #include "base/coding.h"
 #include "doc_example.h"
 #include "lsm/edit.h"
@@ -57,6 +58,32 @@ static void table_draw(struct table_desc *t, uint8_t *first, uint8_t *last, uint
     t->largest = (struct ikey){.user = slice_make(last, last_size), .tag = key_tag(t->seq_max, KEY_TOMBSTONE)};
 }
 
+/* `refs` has room for 4. */
+static void refs_draw(struct table_desc *t, struct vlog_ref *refs, uint64_t *random)
+{
+    uint64_t number = 0;
+    t->refs = refs;
+    t->ref_count = test_random(random) % 5;
+    for (size_t i = 0; i < t->ref_count; i++) {
+        number += 1 + test_random(random) % (1ull << test_random(random) % 40);
+        refs[i] = (struct vlog_ref){.segment = number, .records = 1 + test_random(random) % 100000};
+        refs[i].bytes = refs[i].records + test_random(random) % (1ull << 40);
+    }
+}
+
+static void segments_draw(struct edit *e, uint64_t *random)
+{
+    for (uint64_t n = test_random(random) % 5; n > 0; n--) {
+        struct segment_desc d = {.number = 1 + test_random(random) % 1000,
+                                 .file_bytes = 1 + (test_random(random) >> test_random(random) % 63) / 2,
+                                 .origin = (enum segment_origin)(1 + test_random(random) % 4),
+                                 .sealed = test_random(random) % 2};
+        OK(edit_add_segment(e, &d));
+    }
+    for (uint64_t n = test_random(random) % 5; n > 0; n--)
+        OK(edit_remove_segment(e, 1 + test_random(random) % 1000));
+}
+
 static void edit_draw(struct edit *e, uint64_t *random)
 {
     *e = (struct edit){.has_log_number = test_random(random) % 2,
@@ -69,10 +96,13 @@ static void edit_draw(struct edit *e, uint64_t *random)
         OK(edit_remove_table(e, (uint32_t)(test_random(random) % LEVELS_MAX), 1 + test_random(random) % 1000));
     for (uint64_t n = test_random(random) % 5; n > 0; n--) {
         uint8_t first[40], last[40];
-        struct table_desc t;
+        struct vlog_ref refs[4];
+        struct table_desc t = {0};
         table_draw(&t, first, last, random);
+        refs_draw(&t, refs, random);
         OK(edit_add_table(e, (uint32_t)(test_random(random) % LEVELS_MAX), &t));
     }
+    segments_draw(e, random);
 }
 
 static void assert_same_table(const struct table_desc *a, const struct table_desc *b)
@@ -86,6 +116,26 @@ static void assert_same_table(const struct table_desc *a, const struct table_des
     assert_int_equal(a->seq_max, b->seq_max);
     assert_int_equal(ikey_compare(a->smallest, b->smallest), 0);
     assert_int_equal(ikey_compare(a->largest, b->largest), 0);
+    assert_int_equal(a->ref_count, b->ref_count);
+    for (size_t i = 0; i < a->ref_count; i++) {
+        assert_int_equal(a->refs[i].segment, b->refs[i].segment);
+        assert_int_equal(a->refs[i].records, b->refs[i].records);
+        assert_int_equal(a->refs[i].bytes, b->refs[i].bytes);
+    }
+}
+
+static void assert_same_segments(const struct edit *a, const struct edit *b)
+{
+    assert_int_equal(a->segment_add_count, b->segment_add_count);
+    for (size_t i = 0; i < a->segment_add_count; i++) {
+        assert_int_equal(a->segment_adds[i].number, b->segment_adds[i].number);
+        assert_int_equal(a->segment_adds[i].file_bytes, b->segment_adds[i].file_bytes);
+        assert_int_equal(a->segment_adds[i].origin, b->segment_adds[i].origin);
+        assert_int_equal(a->segment_adds[i].sealed, b->segment_adds[i].sealed);
+    }
+    assert_int_equal(a->segment_remove_count, b->segment_remove_count);
+    for (size_t i = 0; i < a->segment_remove_count; i++)
+        assert_int_equal(a->segment_removes[i], b->segment_removes[i]);
 }
 
 static void assert_same(const struct edit *a, const struct edit *b)
@@ -106,6 +156,7 @@ static void assert_same(const struct edit *a, const struct edit *b)
         assert_int_equal(a->adds[i].level, b->adds[i].level);
         assert_same_table(&a->adds[i].table, &b->adds[i].table);
     }
+    assert_same_segments(a, b);
 }
 
 /* Any edit comes back as it was, whatever it holds. */
@@ -191,16 +242,61 @@ static void test_truncated(void **state)
     buf_deinit(&bytes);
 }
 
-/* Every flipped bit of an edit is refused or is another edit; none goes unnoticed by what it means. */
-static void test_bit_flips(void **state)
+/* The same example, with a table that points into two segments, and segments that come and go. */
+static void values_example_make(struct edit *e)
+{
+    struct vlog_ref refs[] = {{.segment = 3, .records = 1, .bytes = 700},
+                              {.segment = 300, .records = 2, .bytes = 9000}};
+    struct segment_desc flushed = {.number = 300, .file_bytes = 20480, .origin = SEGMENT_FLUSH, .sealed = true};
+    struct segment_desc left = {.number = 3, .file_bytes = 4096, .origin = SEGMENT_RECOVERED};
+    struct table_desc t;
+    example_make(e);
+    OK(table_desc_copy(&e->adds[0].table, &t));
+    mem_free(t.refs);
+    t.refs = refs;
+    t.ref_count = ARRAY_COUNT(refs);
+    t.number = 6;
+    OK(edit_add_table(e, 1, &t));
+    t.refs = NULL;
+    table_desc_deinit(&t);
+    OK(edit_add_segment(e, &flushed));
+    OK(edit_add_segment(e, &left));
+    OK(edit_remove_segment(e, 2));
+}
+
+/* An edit with segments and references that ends early is refused, or is the shorter edit that it says it is. */
+static void test_values_truncated(void **state)
 {
     (void)state;
-    struct edit e;
+    struct edit e, back;
+    struct buf bytes = {0};
+    size_t whole = 0;
+    values_example_make(&e);
+    OK(edit_encode(&e, &bytes));
+    for (size_t size = 0; size < bytes.size; size++) {
+        struct buf again = {0};
+        enum nokv_status status = decode(slice_make(bytes.data, size), &back);
+        if (status == NOKV_OK) {
+            OK(edit_encode(&back, &again));
+            assert_true(slice_equal(buf_slice(&again), slice_make(bytes.data, size)));
+            whole++;
+        } else {
+            assert_int_equal(status, NOKV_ERR_CORRUPT);
+        }
+        edit_deinit(&back);
+        buf_deinit(&again);
+    }
+    assert_int_equal(whole, 8); /* behind each field but the last */
+    edit_deinit(&e);
+    buf_deinit(&bytes);
+}
+
+/* Flip each bit of the edit: it is refused or another edit. */
+static void flips_check(const struct edit *e)
+{
     struct buf bytes = {0};
     size_t refused = 0, different = 0;
-    example_make(&e);
-    OK(edit_remove_table(&e, 3, 4));
-    OK(edit_encode(&e, &bytes));
+    OK(edit_encode(e, &bytes));
     for (size_t bit = 0; bit < bytes.size * 8; bit++) {
         struct edit back;
         struct buf again = {0};
@@ -221,8 +317,21 @@ static void test_bit_flips(void **state)
     }
     printf("%zu flips refused, %zu mean another edit\n", refused, different);
     assert_true(refused > different / 2 && different > 0);
-    edit_deinit(&e);
     buf_deinit(&bytes);
+}
+
+/* Every flipped bit of an edit is refused or is another edit; none goes unnoticed by what it means. */
+static void test_bit_flips(void **state)
+{
+    (void)state;
+    struct edit e;
+    example_make(&e);
+    OK(edit_remove_table(&e, 3, 4));
+    flips_check(&e);
+    edit_deinit(&e);
+    values_example_make(&e);
+    flips_check(&e);
+    edit_deinit(&e);
 }
 
 /* ---- fields by hand --------------------------------------------------------------------------------------------- */
@@ -321,6 +430,80 @@ static void test_refused(void **state)
     }
 }
 
+/* A table of key a to b, with what it points to given as bytes. */
+static void put_table_with_refs(struct draft *d, const uint8_t *refs, size_t size)
+{
+    assert_true(size < 100);
+    put_comparator(d);
+    PUT(d, 11, (uint8_t)(17 + 2 + size), 0, 2, 5, 64, 1, 0, 4, 1, 2, 1, 'a', 0x81, 2, 1, 'b', 0x81, 4);
+    PUT(d, 1, (uint8_t)size);
+    put(d, refs, size);
+}
+
+/* References that make no sense are refused: not ascending, twice the same, segment 0, no records, fewer bytes than
+ * records, cut short; and a length says nothing about memory. */
+static void test_refused_refs(void **state)
+{
+    (void)state;
+    static const struct {
+        uint8_t size;
+        uint8_t bytes[16];
+    } cases[] = {
+        {6, {4, 1, 50, 3, 1, 50}}, /* descending */
+        {6, {4, 1, 50, 4, 1, 50}}, /* twice */
+        {3, {0, 1, 50}},           /* segment 0 */
+        {3, {4, 0, 50}},           /* no records */
+        {3, {4, 0, 0}},
+        {3, {4, 9, 8}},                                                            /* fewer bytes than records */
+        {2, {4, 1}},                                                               /* cut */
+        {1, {4}},                                                                  /* cut */
+        {4, {4, 1, 50, 5}},                                                        /* the next one cut */
+        {3, {4, 1, 0x80}},                                                         /* a number without an end */
+        {12, {4, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01, 50}}, /* 2^64 - 1 records */
+    };
+    struct draft good = {0};
+    struct edit e;
+    put_table_with_refs(&good, (const uint8_t[]){3, 1, 50, 4, 2, 60}, 6);
+    OK(decode(draft_slice(&good), &e));
+    assert_int_equal(e.adds[0].table.ref_count, 2);
+    assert_int_equal(e.adds[0].table.refs[1].bytes, 60);
+    edit_deinit(&e);
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        struct draft d = {0};
+        printf("case %zu\n", i);
+        put_table_with_refs(&d, cases[i].bytes, cases[i].size);
+        assert_refused(NOKV_ERR_CORRUPT, draft_slice(&d));
+    }
+}
+
+/* Segments that make no sense are refused: number 0, no bytes, an origin or a state that there is not, odd lengths. */
+static void test_refused_segments(void **state)
+{
+    (void)state;
+    static const struct {
+        uint8_t size;
+        uint8_t bytes[16];
+    } cases[] = {
+        {6, {13, 4, 0, 64, 1, 1}},    /* number 0 */
+        {6, {13, 4, 7, 0, 1, 1}},     /* no bytes */
+        {6, {13, 4, 7, 64, 0, 1}},    /* origin 0 */
+        {6, {13, 4, 7, 64, 5, 1}},    /* origin 5 */
+        {6, {13, 4, 7, 64, 1, 2}},    /* neither sealed nor not */
+        {5, {13, 3, 7, 64, 1}},       /* short */
+        {7, {13, 5, 7, 64, 1, 1, 1}}, /* long */
+        {3, {15, 1, 0}},              /* removes 0 */
+        {4, {15, 2, 7, 7}},           /* long */
+        {2, {15, 0}},                 /* short */
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        struct draft d = {0};
+        printf("case %zu\n", i);
+        put_comparator(&d);
+        put(&d, cases[i].bytes, cases[i].size);
+        assert_refused(NOKV_ERR_CORRUPT, draft_slice(&d));
+    }
+}
+
 /* An edit that does not say how keys are ordered is refused. */
 static void test_no_comparator(void **state)
 {
@@ -353,9 +536,12 @@ int main(int argc, char **argv)
     assert(argc > 1);
     page = argv[argc - 1];
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip),    cmocka_unit_test(test_golden),         cmocka_unit_test(test_truncated),
-        cmocka_unit_test(test_bit_flips),     cmocka_unit_test(test_unknown_fields), cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_no_comparator), cmocka_unit_test(test_random_bytes),
+        cmocka_unit_test(test_round_trip),       cmocka_unit_test(test_golden),
+        cmocka_unit_test(test_truncated),        cmocka_unit_test(test_bit_flips),
+        cmocka_unit_test(test_unknown_fields),   cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_values_truncated), cmocka_unit_test(test_refused_refs),
+        cmocka_unit_test(test_refused_segments), cmocka_unit_test(test_no_comparator),
+        cmocka_unit_test(test_random_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
