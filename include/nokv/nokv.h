@@ -5,8 +5,8 @@
  * A database is a directory. Keys and values are byte strings of any content; keys are ordered as memcmp() orders
  * them, a prefix before what it is a prefix of. One process has a database open for writing at a time.
  *
- * Threads: a nokv_db may be used by any number of threads at once. A nokv_batch, a nokv_iter and a nokv_value belong
- * to one thread at a time. Snapshots may be shared.
+ * Threads: a nokv_db may be used by any number of threads at once. A nokv_batch, a nokv_iter, a nokv_value and a
+ * nokv_value_writer belong to one thread at a time. Snapshots may be shared.
  *
  * Errors: every fallible function returns a nokv_status and leaves its out-parameters untouched when that is not
  * NOKV_OK. nokv_error_message() says, per thread, what went wrong last, where it was noticed and what to do.
@@ -48,6 +48,7 @@ typedef struct nokv_db nokv_db;
 typedef struct nokv_batch nokv_batch;
 typedef struct nokv_iter nokv_iter;
 typedef struct nokv_snapshot nokv_snapshot;
+typedef struct nokv_value_writer nokv_value_writer;
 
 /* Borrowed bytes; who owns them and until when is said where one is returned. */
 typedef struct nokv_slice {
@@ -56,9 +57,10 @@ typedef struct nokv_slice {
 } nokv_slice;
 
 /*
- * A value that is read in place. `data` points into a table's mapping or into a memtable and stays valid until
- * nokv_value_release(), whatever is written, flushed or compacted meanwhile, at the cost of keeping that file or
- * memtable alive. Must be released before nokv_close(). The `_` members are the library's.
+ * A value that is read in place where it can be: `data` points into a table's or a value-log segment's mapping, into a
+ * memtable, or (values that the value log reads with system calls, see nokv_vlog_read) into memory of its own. It stays
+ * valid until nokv_value_release(), whatever is written, flushed or compacted meanwhile, at the cost of keeping that
+ * file, memtable or memory alive. Must be released before nokv_close(). The `_` members are the library's.
  */
 typedef struct nokv_value {
     const void *data;
@@ -82,6 +84,16 @@ typedef enum nokv_io_model {
     NOKV_IO_DIRECT = 3, /* O_DIRECT */
     NOKV_IO_URING = 4,  /* io_uring; falls back to NOKV_IO_STD where the kernel refuses, and the stats say so */
 } nokv_io_model;
+
+/* How values are read out of the value log. */
+typedef enum nokv_vlog_read {
+    NOKV_VLOG_READ_AUTO = 0,   /* MMAP for values below 4 KiB, PREAD for the others */
+    NOKV_VLOG_READ_MMAP = 1,   /* in place, through a mapping of sealed segments: no system call, no copy; what is read
+                                  competes with the tables for the page cache */
+    NOKV_VLOG_READ_PREAD = 2,  /* a copy, through the page cache */
+    NOKV_VLOG_READ_DIRECT = 3, /* a copy past the page cache (O_DIRECT): nothing is evicted, nothing is kept */
+    NOKV_VLOG_READ_URING = 4,  /* as PREAD, through io_uring: iterators then read many values at once */
+} nokv_vlog_read;
 
 /*
  * Options of nokv_open(). Set `struct_size` through nokv_options_init(), then change what you need. Zero means the
@@ -111,6 +123,24 @@ typedef struct nokv_options {
     nokv_io_model sst_read;       /* point reads and scans of tables: default NOKV_IO_MMAP (the only one so far) */
     nokv_io_model wal_write;      /* default NOKV_IO_STD; NOKV_IO_DIRECT and NOKV_IO_URING are possible */
     nokv_io_model background_io;  /* flush and compaction: default NOKV_IO_STD; DIRECT and URING are possible */
+    /*
+     * The value log. By its size a value has one of three homes: in the table beside its key; in the value log, moved
+     * there in key order when its memtable is flushed; or in the value log at once, before the WAL record that points
+     * to it, so that its bytes are written to the device once. Values that are there already stay readable when these
+     * change: one in a table moves to the value log when a compaction rewrites it, one in the value log moves, or comes
+     * back into its table, when its segment is collected.
+     */
+    uint32_t value_separation_min; /* bytes; values from this size on go to the value log, at flush; default 512, at
+                                      least 32; UINT32_MAX: none do */
+    uint32_t value_direct_min;     /* ... and from this size on directly; default 16 KiB, at least value_separation_min;
+                                      UINT32_MAX: none do */
+    uint64_t vlog_segment_bytes;   /* a segment of the value log is closed at this size; default 256 MiB, 64 KiB to
+                                      64 GiB. A larger value has a larger segment */
+    double vlog_space_amp_max;     /* bytes of segments / bytes in them that are still pointed to, above which the
+                                      background collects; default 1.3, 1.05 to 1000 */
+    nokv_vlog_read vlog_read;      /* default NOKV_VLOG_READ_AUTO */
+    nokv_io_model vlog_write; /* direct values: default NOKV_IO_DIRECT (where the file system has it); STD and URING
+                                 are possible */
 } nokv_options;
 
 typedef struct nokv_write_options {
@@ -197,6 +227,21 @@ NOKV_API NOKV_MUST_CHECK nokv_status nokv_batch_delete(nokv_batch *batch, const 
 /* The batch is unchanged and may be written again or cleared. An empty batch succeeds and writes nothing. */
 NOKV_API NOKV_MUST_CHECK nokv_status nokv_write(nokv_db *db, nokv_batch *batch, const nokv_write_options *options);
 
+/*
+ * A value that never is in one buffer: open, append its parts in order, commit. Nothing is visible, and nothing is kept
+ * after a crash, before the commit, which is then as nokv_put() of all of it. One thread at a time. `size_max`: bytes
+ * that may come at the most, 0: not known (up to NOKV_VALUE_SIZE_MAX); a good guess saves a file of its own.
+ * Must be committed or abandoned before nokv_close().
+ * Errors of open and append: those of a write. After a failed append only abandon is allowed.
+ */
+NOKV_API NOKV_MUST_CHECK nokv_status nokv_value_writer_open(nokv_db *db, const void *key, size_t key_size,
+                                                            uint64_t size_max, nokv_value_writer **out_writer);
+NOKV_API NOKV_MUST_CHECK nokv_status nokv_value_writer_append(nokv_value_writer *writer, const void *data, size_t size);
+/* The writer is gone afterwards, also on an error. `options` NULL: the defaults. */
+NOKV_API NOKV_MUST_CHECK nokv_status nokv_value_writer_commit(nokv_value_writer *writer,
+                                                              const nokv_write_options *options);
+NOKV_API void nokv_value_writer_abandon(nokv_value_writer *writer); /* NULL is accepted */
+
 /* ---- read ----------------------------------------------------------------------------------------------------- */
 
 /*
@@ -214,6 +259,15 @@ NOKV_API void nokv_value_release(nokv_value *value);
 NOKV_API NOKV_MUST_CHECK nokv_status nokv_get_copy(nokv_db *db, const void *key, size_t key_size,
                                                    const nokv_read_options *options, void *buffer, size_t capacity,
                                                    size_t *out_size);
+
+/*
+ * Copy up to `size` bytes of the value from its byte `off` on to `buffer`: *out_size of them, less only at the value's
+ * end (0 at and behind it). *out_value_size (may be NULL): of the whole value. Of a value in the value log only the
+ * 64 KiB pieces that are touched are read and verified. Errors as nokv_get().
+ */
+NOKV_API NOKV_MUST_CHECK nokv_status nokv_get_range(nokv_db *db, const void *key, size_t key_size,
+                                                    const nokv_read_options *options, uint64_t off, void *buffer,
+                                                    size_t size, size_t *out_size, uint64_t *out_value_size);
 
 /* A consistent view of the whole database at this moment. Keeps superseded versions alive: release it. */
 NOKV_API NOKV_MUST_CHECK nokv_status nokv_snapshot_create(nokv_db *db, const nokv_snapshot **out_snapshot);
@@ -241,7 +295,15 @@ NOKV_API NOKV_MUST_CHECK nokv_status nokv_iter_status(const nokv_iter *iter);
  * (the iterator holds every file and memtable that it reads).
  */
 NOKV_API nokv_slice nokv_iter_key(const nokv_iter *iter);
-NOKV_API nokv_slice nokv_iter_value(const nokv_iter *iter);
+/*
+ * REQUIRES: valid. A value in a table or memtable, or in a mapped segment of the value log: in place, as the key. One
+ * that the value log reads with system calls is read when it is asked for, and stays valid until the iterator moves.
+ * When that read fails the slice is empty with data NULL, and the iterator is no longer valid: nokv_iter_status() says
+ * why. A scan that does not ask for values reads none.
+ */
+NOKV_API nokv_slice nokv_iter_value(nokv_iter *iter);
+/* REQUIRES: valid. Size of the value in bytes; never reads the value log. */
+NOKV_API size_t nokv_iter_value_size(const nokv_iter *iter);
 
 /* ---- maintenance ---------------------------------------------------------------------------------------------- */
 
@@ -255,6 +317,13 @@ NOKV_API NOKV_MUST_CHECK nokv_status nokv_compact_range(nokv_db *db, const void 
 /* Wait until no flush and no compaction is due. Reports a background error if there is one. */
 NOKV_API NOKV_MUST_CHECK nokv_status nokv_wait_idle(nokv_db *db);
 
+/*
+ * Collect the value log now until its segments take at most `space_amp` times what is still pointed to (0: the option
+ * vlog_space_amp_max; 1: as far as it goes), and wait. What snapshots, iterators or tables that were not merged yet
+ * still point to is not garbage. Errors: those of background work; INVALID.
+ */
+NOKV_API NOKV_MUST_CHECK nokv_status nokv_vlog_collect(nokv_db *db, double space_amp);
+
 /* ---- inspection ----------------------------------------------------------------------------------------------- */
 
 /* Progress of a long inspection; return false to stop it (the call then returns ABORTED). */
@@ -266,9 +335,16 @@ typedef struct nokv_verify_report {
     uint64_t blocks;      /* checksums verified */
     uint64_t entries;     /* order, level bounds and kinds verified */
     uint64_t wal_records; /* verified when the database was opened */
+    uint64_t segments;    /* of the value log, read */
+    uint64_t segment_bytes;
+    uint64_t values; /* in those, checksums verified */
 } nokv_verify_report;
 
-/* Read every table through: every checksum, the order of the entries, the bounds in the MANIFEST, every reference. */
+/*
+ * Read every table and every segment through: every checksum, the order of the entries, the bounds in the MANIFEST,
+ * every reference: each pointer of the tree leads to a record of its key, and the live bytes counted per segment are
+ * those that the tables point to.
+ */
 NOKV_API NOKV_MUST_CHECK nokv_status nokv_verify(nokv_db *db, nokv_progress_fn progress, void *arg,
                                                  nokv_verify_report *out_report);
 
@@ -322,6 +398,11 @@ typedef struct nokv_stats {
     uint64_t recovered_records, recovered_cut_bytes; /* at open: replayed, and cut off a torn tail */
     nokv_status background_error; /* NOKV_OK, or what stopped background work or poisoned the database */
     const char *io_uring;         /* "on", "not used yet", or why the kernel refused; static */
+    uint64_t vlog_live_bytes;     /* of records that tables point to */
+    uint64_t vlog_direct_bytes;   /* of values that were written to the value log ahead of the WAL, since open */
+    uint64_t vlog_collections;    /* since open: passes, bytes of records moved, bytes of files removed */
+    uint64_t vlog_moved_bytes, vlog_reclaimed_bytes;
+    double vlog_space_amp_max; /* the bound in force */
 } nokv_stats;
 
 /* Fill *stats (struct_size set). `with_residency` asks the kernel which pages are cached: system calls per file. */
@@ -329,7 +410,51 @@ NOKV_API NOKV_MUST_CHECK nokv_status nokv_stats_get(nokv_db *db, bool with_resid
 /* The same as a text of some 40 lines. Free with nokv_free(). */
 NOKV_API NOKV_MUST_CHECK nokv_status nokv_stats_text(nokv_db *db, char **out_text);
 
-typedef enum nokv_file_kind { NOKV_FILE_WAL = 1, NOKV_FILE_MANIFEST = 2, NOKV_FILE_SST = 3 } nokv_file_kind;
+/* A segment of the value log. */
+typedef struct nokv_vlog_segment {
+    uint64_t number;    /* of its file, vlog/NUMBER.vlog */
+    const char *origin; /* who wrote it: "direct", "flush", "collect", "recovered" (a crash left it); static */
+    const char *state;  /* "active", "sealing", "sealed", "unsealed" (a crash left it), "collecting", "damaged" (a value
+                           in it cannot be read, it is not collected); static */
+    uint64_t file_bytes;   /* on disk */
+    uint64_t live_records; /* that tables point to */
+    uint64_t live_bytes;   /* of those, with header, key and checksums */
+    uint64_t pending;      /* not 0: memtables may point to it as well, which live_bytes does not count yet */
+    uint64_t reads;        /* values read, since open */
+} nokv_vlog_segment;
+typedef bool (*nokv_vlog_segment_fn)(void *arg, const nokv_vlog_segment *segment);
+/* Call fn for each segment, by ascending number, until it returns false. Valid during the call. Thread-safe. */
+NOKV_API NOKV_MUST_CHECK nokv_status nokv_vlog_segments(nokv_db *db, nokv_vlog_segment_fn fn, void *arg);
+
+typedef struct nokv_salvage_record {
+    nokv_slice key, value;
+    uint64_t sequence; /* 0: a value that was written directly, ahead of its number */
+    uint64_t off;      /* in the file */
+} nokv_salvage_record;
+typedef bool (*nokv_salvage_fn)(void *arg, const nokv_salvage_record *record);
+typedef struct nokv_salvage_report {
+    uint64_t number;           /* of the segment */
+    uint64_t records;          /* sound, handed out */
+    uint64_t value_bytes;      /* of those */
+    uint64_t padding_bytes;    /* places that were given up: nothing is lost there */
+    uint64_t unfinished_bytes; /* not sealed: what a crash left behind, or damage: they look alike */
+    uint64_t damaged_bytes;    /* sealed: lost */
+    bool sealed;
+} nokv_salvage_report;
+/*
+ * Hand out every sound record of a segment file, damaged or not, without the database: older versions, deleted and
+ * superseded values as well; the tree alone knows which one is current. Slices are valid during the call; false from fn
+ * stops (ABORTED). Never writes. CORRUPT only when neither header nor footer of the segment can be read; IO, NO_MEMORY.
+ */
+NOKV_API NOKV_MUST_CHECK nokv_status nokv_vlog_salvage(const char *path, nokv_salvage_fn fn, void *arg,
+                                                       nokv_salvage_report *out_report);
+
+typedef enum nokv_file_kind {
+    NOKV_FILE_WAL = 1,
+    NOKV_FILE_MANIFEST = 2,
+    NOKV_FILE_SST = 3,
+    NOKV_FILE_VLOG = 4
+} nokv_file_kind;
 /* One line of a dump, without a newline; valid during the call. Return false to stop. */
 typedef bool (*nokv_dump_fn)(void *arg, const char *line);
 /*

@@ -6,8 +6,9 @@
  *
  *      work_pick_locked ─► job (no lock held) ─► result installed (mu) ─► state_cond
  *
- * Urgency: seal, flush, compaction, spare log. With more than one thread, one is always free of compactions, so that a
- * flush never waits for a merge.
+ * Urgency: seal (logs, segments), flush, compaction, rewrite, spare log. With more than one thread, one is always free
+ * of compactions, so that a flush never waits for a merge. One thread more does what writers wait for and what is done
+ * quickly (seals, spare logs, removals): a log that nobody seals holds up the next one.
  *
  * Level 0 is merged late under a stream of writes and early otherwise (see lsm/picker.c). A pause is a second without a
  * write, noticed by a thread that has run out of work, or a call of nokv_wait_idle; many reads count as well.
@@ -24,16 +25,30 @@
 
 enum { READS_WORTH_A_MERGE = 10000000, TICK_NS = 1000000000 };
 
-enum work { WORK_NONE, WORK_SEAL, WORK_FLUSH, WORK_COMPACT, WORK_SPARE_LOG, WORK_DELETE_LOGS };
+enum work {
+    WORK_NONE,
+    WORK_SEAL,
+    WORK_FLUSH,
+    WORK_COMPACT,
+    WORK_REWRITE,
+    WORK_SPARE_LOG,
+    WORK_DELETE_LOGS,
+    WORK_SEAL_SEGMENT,
+    WORK_REMOVE_SEGMENTS
+};
 
 struct job {
     enum work work;
     struct old_log *log;             /* seal */
-    struct compaction_inputs inputs; /* compaction */
-    struct version *version;         /* compaction: referenced */
+    struct compaction_inputs inputs; /* compaction, rewrite */
+    struct version *version;         /* compaction, rewrite: referenced */
     struct memtable *mem;            /* flush: referenced */
+    struct segment_entry *segment;   /* seal segment */
+    struct edit edit;                /* remove segments */
     uint64_t *snapshots;
     size_t snapshot_count;
+    uint64_t *victims; /* flush, compaction, rewrite: segments whose values move */
+    size_t victim_count;
 };
 
 /* ---- shared --------------------------------------------------------------------------------------------------- */
@@ -63,7 +78,16 @@ static void job_writer_options(struct nokv_db *db, const struct job *job, struct
         .snapshot_count = job->snapshot_count,
         .allocate_number = db_allocate_number,
         .allocate_arg = db,
+        .values = {.separation_min = db->options.value_separation_min,
+                   .segment_bytes = db->options.vlog_segment_bytes,
+                   .victims = job->victims,
+                   .victim_count = job->victim_count},
     };
+    /* What was just written may be read soon; what has survived a collection goes past the page cache. */
+    bool is_flush = job->work == WORK_FLUSH;
+    out->values.origin = is_flush ? SEGMENT_FLUSH : SEGMENT_COLLECT;
+    out->values.model = (enum io_model)((is_flush ? db->options.background_io : db->options.vlog_write) - NOKV_IO_STD);
+    out->values.read_model = IO_STD;
 }
 
 static void soft_error_set_locked(struct nokv_db *db, enum nokv_status status)
@@ -100,9 +124,11 @@ static enum nokv_status seal_run(struct nokv_db *db, struct old_log *log)
     while (db->sync_running && db->sync_running_log == log->number)
         cond_wait(&db->sync_cond, &db->sync_mu);
     mutex_unlock(&db->sync_mu);
-    enum nokv_status status = rlog_seal(log->writer);
+    enum nokv_status status = segments_sync(db); /* S3 of segments.h */
+    if (status == NOKV_OK)
+        status = rlog_seal(log->writer);
     if (status != NOKV_OK)
-        return db_poison(db, status, "a WAL could not be synced");
+        return db_poison(db, status, "a WAL, or the values that it points to, could not be synced");
     mutex_lock(&db->sync_mu);
     if (db->synced_log <= log->number) {
         db->synced_log = log->number + 1;
@@ -155,9 +181,9 @@ void background_unlink_obsolete(struct nokv_db *db)
     mutex_lock(&db->obsolete_mu);
     while (db->obsolete_count > 0) {
         char path[PATH_SIZE_MAX];
-        uint64_t number = db->obsolete[--db->obsolete_count];
+        struct obsolete_file file = db->obsolete[--db->obsolete_count];
         mutex_unlock(&db->obsolete_mu);
-        if (path_sst(path, db->dir, number) == NOKV_OK)
+        if ((file.is_segment ? path_vlog : path_sst)(path, db->dir, file.number) == NOKV_OK)
             (void)!io_unlink(db->io, path);
         mutex_lock(&db->obsolete_mu);
     }
@@ -166,16 +192,35 @@ void background_unlink_obsolete(struct nokv_db *db)
 
 /* ---- flush ---------------------------------------------------------------------------------------------------- */
 
+/* What a job made, for an edit. */
+static enum nokv_status outputs_edit(const struct compaction_job *run, struct edit *edit)
+{
+    for (size_t i = 0; i < run->output_count; i++)
+        TRY(edit_add_table(edit, run->levels[i], &run->outputs[i]->desc));
+    for (size_t i = 0; i < run->segment_count; i++)
+        TRY(edit_add_segment(edit, &run->segments[i]));
+    return NOKV_OK;
+}
+
+static void values_count_locked(struct nokv_db *db, const struct compaction_job *run)
+{
+    db->moved_bytes += run->moved_bytes;
+    collect_note_damaged_locked(db, run->damaged, run->damaged_count);
+}
+
 static enum nokv_status flush_install(struct nokv_db *db, struct compaction_job *run)
 {
     struct edit edit CLEANUP(edit_deinit) = {0};
-    for (size_t i = 0; i < run->output_count; i++)
-        TRY(edit_add_table(&edit, 0, &run->outputs[i]->desc));
+    TRY(outputs_edit(run, &edit));
+    enum nokv_status status = segments_sync(db); /* the table takes the log's place: what it points to is durable */
+    if (status != NOKV_OK)
+        return db_poison(db, status, "the value log could not be synced");
     mutex_lock(&db->mu);
-    enum nokv_status status = db_install_locked(db, &edit, run->outputs, run->output_count, true);
+    status = db_install_locked(db, &edit, run->outputs, run->output_count, true);
     if (status == NOKV_OK) {
         db->flushes++;
         db->level_stats[0].write_bytes += run->write_bytes;
+        values_count_locked(db, run);
     }
     mutex_unlock(&db->mu);
     return status;
@@ -215,9 +260,7 @@ static enum nokv_status compaction_edit(const struct compaction_inputs *in, cons
             if (in->trivial_move)
                 TRY(edit_add_table(edit, in->output_level, &in->tables[l][i]->desc));
         }
-    for (size_t i = 0; i < run->output_count; i++)
-        TRY(edit_add_table(edit, in->output_level, &run->outputs[i]->desc));
-    return NOKV_OK;
+    return outputs_edit(run, edit);
 }
 
 static enum nokv_status compaction_install(struct nokv_db *db, const struct compaction_inputs *in,
@@ -234,6 +277,7 @@ static enum nokv_status compaction_install(struct nokv_db *db, const struct comp
         stats->read_bytes += run->read_bytes;
         stats->write_bytes += run->write_bytes;
         db->compactions += !in->trivial_move;
+        values_count_locked(db, run);
     }
     mutex_unlock(&db->mu);
     return status;
@@ -246,13 +290,27 @@ static enum nokv_status job_compact(struct nokv_db *db, struct job *job)
                                  .threads_max = db->options.inline_background_work ? 1 : db->options.background_threads,
                                  .cancel = &db->cancel};
     job_writer_options(db, job, &run.writer);
-    enum nokv_status status = job->inputs.trivial_move ? NOKV_OK : compaction_run(&run);
+    enum nokv_status status = job->inputs.trivial_move    ? NOKV_OK
+                              : job->work == WORK_REWRITE ? rewrite_run(&run)
+                                                          : compaction_run(&run);
     if (status == NOKV_OK) {
         status = compaction_install(db, &job->inputs, &run);
         compaction_job_deinit(&run, is_soft(status));
     } else {
         compaction_job_deinit(&run, false);
     }
+    return status;
+}
+
+/* ---- segments of the value log -------------------------------------------------------------------------------- */
+
+static enum nokv_status job_remove_segments(struct nokv_db *db, struct job *job)
+{
+    mutex_lock(&db->mu);
+    enum nokv_status status = db_install_locked(db, &job->edit, NULL, 0, false);
+    if (status != NOKV_OK)
+        collect_unpick_dead_locked(db, &job->edit);
+    mutex_unlock(&db->mu);
     return status;
 }
 
@@ -280,13 +338,20 @@ bool background_is_tidy_locked(struct nokv_db *db)
     return db->tidy || reads_weighed(db) - db->merged_reads > READS_WORTH_A_MERGE;
 }
 
-static enum nokv_status pick_compaction_locked(struct nokv_db *db, struct job *job)
+/* Which versions must stay, and which values move. */
+static enum nokv_status job_context_locked(struct nokv_db *db, struct job *job)
 {
-    bool found = false, tidy = background_is_tidy_locked(db);
-    TRY(picker_pick(db->version, &db->picker, tidy, db->level0_busy, &job->inputs, &found));
-    if (!found)
-        return NOKV_OK;
-    enum nokv_status status = background_snapshots_locked(db, &job->snapshots, &job->snapshot_count);
+    TRY(background_snapshots_locked(db, &job->snapshots, &job->snapshot_count));
+    enum nokv_status status = collect_victims_locked(db, &job->victims, &job->victim_count);
+    if (status != NOKV_OK)
+        mem_free(TAKE(job->snapshots));
+    return status;
+}
+
+/* The inputs are picked: what else the job needs, and everybody knows that they are taken. */
+static enum nokv_status inputs_take_locked(struct nokv_db *db, struct job *job, enum work work)
+{
+    enum nokv_status status = job_context_locked(db, job);
     if (status != NOKV_OK) {
         compaction_inputs_deinit(&job->inputs);
         return status;
@@ -295,17 +360,27 @@ static enum nokv_status pick_compaction_locked(struct nokv_db *db, struct job *j
     job->version = db->version;
     version_ref(job->version);
     db->compactions_running++;
-    if (job->inputs.level == 0) {
-        db->level0_busy = true;
-        db->merged_reads = reads_weighed(db);
-    }
-    job->work = WORK_COMPACT;
+    db->level0_busy |= job->inputs.counts[0] > 0;
+    job->work = work;
     return NOKV_OK;
+}
+
+static enum nokv_status pick_compaction_locked(struct nokv_db *db, struct job *job)
+{
+    bool found = false, tidy = background_is_tidy_locked(db);
+    TRY(picker_pick(db->version, &db->picker, tidy, db->level0_busy, &job->inputs, &found));
+    if (found) {
+        if (job->inputs.level == 0)
+            db->merged_reads = reads_weighed(db);
+        return inputs_take_locked(db, job, WORK_COMPACT);
+    }
+    TRY(collect_pick_locked(db, &job->inputs, &found));
+    return found ? inputs_take_locked(db, job, WORK_REWRITE) : NOKV_OK;
 }
 
 static enum nokv_status pick_flush_locked(struct nokv_db *db, struct job *job)
 {
-    TRY(background_snapshots_locked(db, &job->snapshots, &job->snapshot_count));
+    TRY(job_context_locked(db, job));
     job->mem = db->immutables[0].mem;
     memtable_ref(job->mem);
     db->flushing = true;
@@ -313,7 +388,8 @@ static enum nokv_status pick_flush_locked(struct nokv_db *db, struct job *job)
     return NOKV_OK;
 }
 
-static enum nokv_status work_pick_locked(struct nokv_db *db, struct job *job)
+/* `quick`: nothing that takes long. */
+static enum nokv_status work_pick_locked(struct nokv_db *db, bool quick, struct job *job)
 {
     *job = (struct job){0};
     if (atomic_load_explicit(&db->poisoned, memory_order_acquire) != NOKV_OK)
@@ -333,10 +409,21 @@ static enum nokv_status work_pick_locked(struct nokv_db *db, struct job *job)
         job->work = WORK_SEAL;
         return NOKV_OK;
     }
-    if (db->immutable_count > 0 && !db->flushing && !db->closing)
+    job->segment = segments_pick_seal_locked(db);
+    if (job->segment) {
+        job->work = WORK_SEAL_SEGMENT;
+        return NOKV_OK;
+    }
+    if (!quick && db->immutable_count > 0 && !db->flushing && !db->closing)
         return pick_flush_locked(db, job);
     if (deletable_log_locked(db)) {
         job->work = WORK_DELETE_LOGS;
+        return NOKV_OK;
+    }
+    bool found = false;
+    TRY(collect_pick_dead_locked(db, &job->edit, &found));
+    if (found) {
+        job->work = WORK_REMOVE_SEGMENTS;
         return NOKV_OK;
     }
     if (db->spare_wal == NULL && !db->making_spare && !db->closing && !db->options.inline_background_work &&
@@ -345,13 +432,13 @@ static enum nokv_status work_pick_locked(struct nokv_db *db, struct job *job)
         job->work = WORK_SPARE_LOG;
         return NOKV_OK;
     }
-    return compaction_allowed_locked(db) ? pick_compaction_locked(db, job) : NOKV_OK;
+    return !quick && compaction_allowed_locked(db) ? pick_compaction_locked(db, job) : NOKV_OK;
 }
 
 static enum nokv_status job_spare_log(struct nokv_db *db)
 {
     struct rlog_writer *writer = NULL;
-    enum nokv_status status = wal_create(db, db_allocate_number(db), &writer);
+    enum nokv_status status = wal_create(db, db_allocate_number(db), true, &writer);
     mutex_lock(&db->mu);
     db->spare_wal = writer;
     db->making_spare = false;
@@ -366,10 +453,10 @@ static void job_finish_locked(struct nokv_db *db, struct job *job, enum nokv_sta
         seal_done_locked(db, job->log->number, status);
     if (job->work == WORK_FLUSH)
         db->flushing = false;
-    if (job->work == WORK_COMPACT) {
+    if (job->work == WORK_COMPACT || job->work == WORK_REWRITE) {
         inputs_mark_locked(&job->inputs, false);
         db->compactions_running--;
-        if (job->inputs.level == 0)
+        if (job->inputs.counts[0] > 0)
             db->level0_busy = false;
     }
     if (status == NOKV_OK && job->work != WORK_SEAL && job->work != WORK_DELETE_LOGS)
@@ -382,6 +469,8 @@ static void job_deinit(struct job *job)
     compaction_inputs_deinit(&job->inputs);
     version_unref(job->version);
     memtable_unref(job->mem);
+    edit_deinit(&job->edit);
+    mem_free(job->victims);
     mem_free(job->snapshots);
     mem_free(job->log);
 }
@@ -400,7 +489,14 @@ static enum nokv_status job_run_locked(struct nokv_db *db, struct job *job)
         status = job_flush(db, job);
         break;
     case WORK_COMPACT:
+    case WORK_REWRITE:
         status = job_compact(db, job);
+        break;
+    case WORK_SEAL_SEGMENT:
+        status = segment_seal_run(db, job->segment);
+        break;
+    case WORK_REMOVE_SEGMENTS:
+        status = job_remove_segments(db, job);
         break;
     case WORK_SPARE_LOG:
         status = job_spare_log(db);
@@ -422,7 +518,7 @@ static enum nokv_status job_run_locked(struct nokv_db *db, struct job *job)
     mutex_lock(&db->mu);
     db->jobs_running--;
     cond_broadcast(&db->state_cond);
-    cond_signal(&db->work_cond);
+    cond_broadcast(&db->work_cond); /* all: not every thread does everything */
     return status;
 }
 
@@ -433,7 +529,7 @@ void background_run_inline(struct nokv_db *db)
     mutex_lock(&db->mu);
     for (;;) {
         struct job job;
-        enum nokv_status status = work_pick_locked(db, &job);
+        enum nokv_status status = work_pick_locked(db, false, &job);
         if (status != NOKV_OK)
             soft_error_set_locked(db, status);
         if (status != NOKV_OK || job.work == WORK_NONE || job_run_locked(db, &job) != NOKV_OK)
@@ -455,23 +551,35 @@ static void wait_for_work_locked(struct nokv_db *db)
         db->tidy = true;
 }
 
-static void *background_main(void *arg)
+static void background_loop(struct nokv_db *db, bool quick)
 {
-    struct nokv_db *db = arg;
     mutex_lock(&db->mu);
     while (!db->closing) {
         struct job job;
-        enum nokv_status status = work_pick_locked(db, &job);
+        enum nokv_status status = work_pick_locked(db, quick, &job);
         if (status == NOKV_OK && job.work != WORK_NONE)
             status = job_run_locked(db, &job);
         else if (status != NOKV_OK)
             soft_error_set_locked(db, status);
+        else if (quick)
+            cond_wait(&db->work_cond, &db->mu);
         else
             wait_for_work_locked(db);
         if (status != NOKV_OK && !db->closing) /* retried when a writer needs it, or in a second */
             (void)cond_wait_for(&db->work_cond, &db->mu, TICK_NS);
     }
     mutex_unlock(&db->mu);
+}
+
+static void *background_main(void *arg)
+{
+    background_loop(arg, false);
+    return NULL;
+}
+
+static void *log_main(void *arg)
+{
+    background_loop(arg, true);
     return NULL;
 }
 
@@ -484,9 +592,11 @@ enum nokv_status background_start(struct nokv_db *db)
 {
     if (db->options.inline_background_work || db->options.read_only)
         return NOKV_OK;
-    db->threads = mem_alloc(db->options.background_threads * sizeof *db->threads);
+    db->threads = mem_alloc((db->options.background_threads + 1) * sizeof *db->threads);
     if (db->threads == NULL)
         return FAIL(NO_MEMORY, "no memory for %u background threads", db->options.background_threads);
+    TRY(thread_create(&db->threads[db->options.background_threads], "nokv-log", log_main, db));
+    db->has_log_thread = true;
     for (uint32_t i = 0; i < db->options.background_threads; i++) {
         TRY(thread_create(&db->threads[i], "nokv-background", background_main, db));
         mutex_lock(&db->mu);
@@ -507,6 +617,9 @@ void background_stop(struct nokv_db *db)
     mutex_unlock(&db->mu);
     for (uint32_t i = 0; i < count; i++)
         thread_join(db->threads[i]);
+    if (db->has_log_thread)
+        thread_join(db->threads[db->options.background_threads]);
+    db->has_log_thread = false;
     mem_free(TAKE(db->threads));
 }
 
@@ -566,7 +679,7 @@ nokv_status nokv_wait_idle(nokv_db *db)
     enum nokv_status status = background_status_locked(db);
     while (status == NOKV_OK && !db->options.inline_background_work &&
            (db->immutable_count > 0 || deletable_log_locked(db) || db->jobs_running > 0 || compaction_due_locked(db) ||
-            atomic_load_explicit(&db->unsealed_logs, memory_order_relaxed) > 0)) {
+            collect_is_due_locked(db) || atomic_load_explicit(&db->unsealed_logs, memory_order_relaxed) > 0)) {
         background_wake_locked(db);
         cond_wait(&db->state_cond, &db->mu);
         status = background_status_locked(db);
@@ -589,14 +702,8 @@ static enum nokv_status range_pick(struct nokv_db *db, struct slice first, struc
         cond_wait(&db->state_cond, &db->mu);
     enum nokv_status status = picker_pick_range(db->version, first, last, &job->inputs, out_found);
     if (status == NOKV_OK && *out_found) {
-        status = background_snapshots_locked(db, &job->snapshots, &job->snapshot_count);
-        job->work = WORK_COMPACT;
-        job->version = db->version;
-        version_ref(job->version);
-        inputs_mark_locked(&job->inputs, true);
-        db->compactions_running++;
-        db->level0_busy |= job->inputs.level == 0;
-        db->jobs_running++;
+        status = inputs_take_locked(db, job, WORK_COMPACT);
+        db->jobs_running += job->work == WORK_COMPACT;
     }
     mutex_unlock(&db->mu);
     return status;

@@ -4,6 +4,7 @@
  * left of the record before it is used, and the count against what was found.
  */
 #include "db/batch.h"
+#include "vlog/vlog.h"
 
 #include "base/alloc.h"
 
@@ -52,6 +53,7 @@ void nokv_batch_clear(nokv_batch *batch)
     batch->count = 0;
     batch->deletes = 0;
     batch->payload_bytes = 0;
+    batch->value_size_max = 0;
 }
 
 size_t nokv_batch_count(const nokv_batch *batch)
@@ -59,7 +61,7 @@ size_t nokv_batch_count(const nokv_batch *batch)
     return batch->count;
 }
 
-static enum nokv_status batch_append(struct nokv_batch *b, unsigned kind, struct slice key, struct slice value)
+enum nokv_status batch_append(struct nokv_batch *b, unsigned kind, struct slice key, struct slice value)
 {
     size_t needed = BATCH_HEADER + BATCH_ENTRY_HEAD_MAX + key.size + value.size;
     if (b->bytes.size + needed > NOKV_BATCH_SIZE_MAX || b->count == UINT32_MAX)
@@ -84,6 +86,7 @@ static enum nokv_status batch_append(struct nokv_batch *b, unsigned kind, struct
     b->count++;
     b->deletes += kind == KEY_TOMBSTONE;
     b->payload_bytes += key.size + value.size;
+    b->value_size_max = u64_max(b->value_size_max, value.size);
     return NOKV_OK;
 }
 
@@ -149,6 +152,8 @@ enum nokv_status batch_reader_next(struct batch_reader *r, struct batch_entry *o
         return FAIL(NOT_SUPPORTED, "%s: column family %u: this version knows only the default one", r->where, cf);
     if (key_size == 0 || key_size > KEY_SIZE_MAX || value_size > KEY_VALUE_SIZE_MAX)
         return entry_bad(r, "its key or value is out of limits");
+    if (kind == KEY_VALUE_POINTER && value_size != VLOG_POINTER_SIZE)
+        return entry_bad(r, "its value is no pointer");
     if ((kind == KEY_TOMBSTONE && value_size != 0) || ((kind & KEY_HAS_EXPIRY) && value_size < sizeof(uint64_t)))
         return entry_bad(r, "its value does not fit its kind");
     out_entry->key = (struct ikey){.user = slice_make(p, key_size), .tag = key_tag(r->seq, kind)};

@@ -21,8 +21,12 @@ enum { BATCH_VERSION = 1, BATCH_HEADER = 16, BATCH_ENTRY_HEAD_MAX = 1 + 1 + VARI
 struct nokv_batch {
     struct buf bytes; /* header and entries; empty until the first entry */
     uint32_t count, deletes;
-    uint64_t payload_bytes; /* keys and values */
+    uint64_t payload_bytes;  /* keys and values */
+    uint64_t value_size_max; /* of the largest value */
 };
+
+/* One more entry. TOO_LARGE, NO_MEMORY. */
+enum nokv_status batch_append(struct nokv_batch *b, unsigned kind, struct slice key, struct slice value) MUST_CHECK;
 
 static inline void batch_header_encode(uint8_t out[BATCH_HEADER], uint32_t count, uint64_t first_seq)
 {
@@ -55,6 +59,16 @@ struct batch_entry {
     struct ikey key;
     struct slice value;
 };
+
+/* The entries of a batch that was built here, from sequence number `seq` on. Borrows the batch. */
+static inline struct batch_reader batch_entries(const struct nokv_batch *b, uint64_t seq)
+{
+    return (struct batch_reader){.p = b->bytes.data + BATCH_HEADER,
+                                 .end = b->bytes.data + b->bytes.size,
+                                 .left = b->count,
+                                 .seq = seq,
+                                 .where = "batch"};
+}
 
 /* CORRUPT or NOT_SUPPORTED for anything that is not exactly a batch. The payload is borrowed. */
 enum nokv_status batch_reader_init(struct batch_reader *r, struct slice payload, const char *where) MUST_CHECK;

@@ -2,11 +2,14 @@
 /*
  * db/db.h - the database handle inside the engine: what the files of src/db share.
  *
- *   open.c        open, close, destroy                  recover.c  reading the logs back
- *   write.c       the write path, group commit, rotation read.c     get, snapshots, iterators
+ *   open.c        open, close, destroy                  recover.c, recover_values.c  reading the logs back
+ *   write.c       the write path, group commit, rotation read.c, iter.c  get, snapshots; iterators
  *   background.c  seal, flush, compact, wait for them    install.c  version edits, views, poison, throttle
  *   batch.c       the payload of a log record            options.c  defaults, limits, options of one call
- *   stats.c       figures                                dump.c, verify.c  inspection
+ *   segments.c    the value log's segments (segments.h)  direct.c   values written ahead of the log
+ *   collect.c     garbage of the value log               stream.c   values that come in parts
+ *   ahead.c       values that an iterator reads ahead    stats.c    figures
+ *   dump.c, verify.c  inspection
  *
  * Locks, in the order in which they may be taken: write_mu, mu, sync_mu, obsolete_mu. Readers take none of them: they
  * see one immutable `struct view`, published in `view` and reclaimed with epochs.
@@ -19,6 +22,7 @@
 #include "base/epoch.h"
 #include "base/thread.h"
 #include "db/batch.h"
+#include "db/segments.h"
 #include "lsm/compaction.h"
 #include "lsm/manifest.h"
 #include "mem/mem.h"
@@ -35,6 +39,7 @@ struct view {
     struct memtable *immutables[IMMUTABLES_MAX]; /* newest first */
     size_t immutable_count;
     struct version *version;
+    struct segment_set *segments; /* at least those that anything in this view points to */
 };
 
 /* A full memtable that waits for its flush, and the first log that holds entries of it. */
@@ -49,6 +54,12 @@ struct old_log {
     uint64_t number;
     struct rlog_writer *writer; /* NULL once sealed */
     bool sealing;
+};
+
+/* A file that is to be unlinked. */
+struct obsolete_file {
+    uint64_t number;
+    bool is_segment;
 };
 
 /* A reader thread's own line. */
@@ -111,13 +122,23 @@ struct nokv_db {
     char poison_message[512];
     struct nokv_snapshot snapshots; /* list head */
     uint64_t snapshot_count;
-    pthread_t *threads;
-    uint32_t thread_count;
+    pthread_t *threads;    /* of flushes and compactions, and last, that of the logs */
+    uint32_t thread_count; /* of those for flushes and compactions */
+    bool has_log_thread;
     struct rlog_writer *spare_wal; /* the next log, made ahead of time */
     bool making_spare;
     uint64_t flushes, compactions;
     struct nokv_level_stats level_stats[LEVELS_MAX]; /* counters of compactions into each level */
     uint64_t stall_ns;
+    struct segment_entry **segments; /* ascending by number */
+    size_t segment_count, segment_capacity;
+    struct segment_set *segment_set; /* the same, for readers */
+    struct segment_entry *active_segment;
+    bool making_segment;
+    bool slot_used[SEGMENT_SLOTS];
+    struct io_shared vlog_buffers; /* SEGMENT_SLOTS writers' buffers; opened with the first direct value */
+    double collect_amp;            /* what nokv_vlog_collect asks for; 0: the option's */
+    uint64_t collections, moved_bytes, reclaimed_bytes;
 
     /* protected by sync_mu: group commit */
     struct mutex sync_mu;
@@ -129,7 +150,7 @@ struct nokv_db {
 
     /* protected by obsolete_mu */
     struct mutex obsolete_mu;
-    uint64_t *obsolete; /* numbers of tables to unlink */
+    struct obsolete_file *obsolete; /* to unlink */
     size_t obsolete_count, obsolete_capacity;
 
     /* atomic */
@@ -141,7 +162,9 @@ struct nokv_db {
     _Atomic uint64_t level0_ns_per_kib; /* how much level 0 slows writers; 0: not; writer: who holds mu */
     _Atomic uint32_t waiting_memtables; /* immutable_count, for the throttle; writer: who holds mu */
     _Atomic uint64_t slowdown_ns, wal_records;
-    _Atomic uint64_t references; /* iterators and snapshots that close must not find */
+    _Atomic uint64_t direct_bytes;    /* of direct values since open */
+    _Atomic uint32_t segment_writers; /* segments that are being written; writer: who holds mu */
+    _Atomic uint64_t references;      /* iterators and snapshots that close must not find */
 
     struct counter_slot counters[COUNTER_SLOTS];
 };
@@ -167,9 +190,41 @@ struct recovery {
     uint64_t last_seq;    /* in: of the tables; out: of everything */
     uint64_t *logs;       /* out: numbers from the first needed log on, ascending; those from `used` on are empty */
     size_t log_count, log_capacity, used;
-    uint64_t number_max;         /* out: the highest number of any file in the directory */
-    uint64_t records, cut_bytes; /* out */
+    uint64_t number_max;            /* out: the highest number of any file in the directory */
+    uint64_t records, cut_bytes;    /* out */
+    struct recovery_values *values; /* in: what pointers are checked against */
 };
+
+struct recovered_segment; /* recover_values.c */
+
+/* The segments that replayed records point to, and what is left of those that were being written. */
+struct recovery_values {
+    struct nokv_db *db;
+    const struct manifest_state *state;
+    bool repair;
+    struct buf shared;                  /* what the shared buffers hold */
+    struct recovered_segment *segments; /* ascending by number */
+    size_t count, capacity;
+};
+
+/* ---- recover_values.c ------------------------------------------------------------------------------------------ */
+
+enum nokv_status recovery_values_init(struct nokv_db *db, const struct manifest_state *state, bool repair,
+                                      struct recovery_values *out_values) MUST_CHECK;
+void recovery_values_deinit(struct recovery_values *v);
+/*
+ * Note what a record points to. `is_last`: its log was the last, so the bytes may never have reached the disk; then
+ * *out_sound says whether they are all there (with repair: written to their segment, not yet synced).
+ */
+enum nokv_status recovery_values_check(struct recovery_values *v, struct slice payload, const char *where, bool is_last,
+                                       bool *out_sound) MUST_CHECK;
+/* Read-only: the value of a pointer whose bytes only the shared buffers have; data NULL: the pointer will do. */
+enum nokv_status recovery_values_inline(struct recovery_values *v, const struct batch_entry *entry,
+                                        struct slice *out_value) MUST_CHECK;
+/* Everything that was found sound is durable. */
+enum nokv_status recovery_values_sync(struct recovery_values *v) MUST_CHECK;
+/* The numbers of all segments that were pointed to; freed with mem_free. */
+enum nokv_status recovery_values_numbers(const struct recovery_values *v, uint64_t **out_numbers) MUST_CHECK;
 /*
  * Replay the logs from `log_number` on. With `repair` empty logs at the end are removed, the last one in use is cut,
  * sealed and made durable, and what only the shared buffer had is written to it: afterwards the buffer may be used for
@@ -177,6 +232,9 @@ struct recovery {
  */
 enum nokv_status recovery_run(struct nokv_db *db, uint64_t log_number, bool repair, struct recovery *r) MUST_CHECK;
 void recovery_deinit(struct recovery *r);
+/* The bytes of a shared buffer as the last process left them. Absent is empty. */
+enum nokv_status shared_buffer_read(struct nokv_db *db, const char *path, enum io_component component,
+                                    struct buf *out) MUST_CHECK;
 
 /* ---- install.c (all REQUIRE mu unless said) -----------------------------------------------------------------------
  */
@@ -206,6 +264,7 @@ uint64_t throttle_ns_per_kib(double debt);
 /* Note what the throttle depends on, after level 0 or the waiting memtables changed. */
 void db_update_throttle_locked(struct nokv_db *db);
 void db_obsolete_table(struct table_env *env, uint64_t number);
+void db_obsolete_segment(struct nokv_db *db, uint64_t number); /* takes obsolete_mu */
 
 /* ---- background.c ----------------------------------------------------------------------------------------------- */
 
@@ -224,10 +283,16 @@ enum nokv_status background_snapshots_locked(struct nokv_db *db, uint64_t **out_
 
 /* ---- write.c ---------------------------------------------------------------------------------------------------- */
 
-/* Create the log file `number` in front of the ring. */
-enum nokv_status wal_create(struct nokv_db *db, uint64_t number, struct rlog_writer **out_writer) MUST_CHECK;
+/* Create the log file `number` in front of the ring. `ahead`: reserve all of its space at once. */
+enum nokv_status wal_create(struct nokv_db *db, uint64_t number, bool ahead,
+                            struct rlog_writer **out_writer) MUST_CHECK;
 /* Make the memtable immutable and begin a new one with a new log. REQUIRES: write_mu. */
 enum nokv_status db_rotate(struct nokv_db *db) MUST_CHECK;
+/* What a write asks for, the default filled in. INVALID. */
+enum nokv_status write_sync_of(struct nokv_db *db, const nokv_write_options *options, nokv_sync *out_sync) MUST_CHECK;
+/* Write a pointer to a value that was appended; ends the use. */
+enum nokv_status db_write_pointer(struct nokv_db *db, struct slice key, const struct vlog_pointer *p,
+                                  struct direct_use use, nokv_sync sync) MUST_CHECK;
 /* Every write so far is on stable storage. */
 enum nokv_status db_sync_all(struct nokv_db *db) MUST_CHECK;
 
@@ -236,5 +301,32 @@ enum nokv_status db_sync_all(struct nokv_db *db) MUST_CHECK;
 /* The current view with a reference. REQUIRES: thread registered. */
 struct view *db_view_acquire(struct nokv_db *db);
 struct counter_slot *db_counters(struct nokv_db *db);
+/* What a read sees. After the view was loaded: I1 of install.c. */
+uint64_t db_read_seq(const struct nokv_db *db, const nokv_snapshot *snapshot);
+
+/* ---- ahead.c: the entries that an iterator comes to next, and their values; one thread -----------------------------
+ */
+
+struct ahead;
+
+/* NULL: no memory. Borrows all three until its end; while it has the current entry, nobody else moves the source. */
+struct ahead *ahead_create(struct iter *source, const struct segment_set *segments, struct io *io) MUST_CHECK;
+void ahead_destroy(struct ahead *a); /* NULL is accepted */
+/*
+ * The current entry's value is wanted, and likely the next ones' in this direction: look ahead unless that was done.
+ * From now on the returned iterator, which nobody but this module moves, has the current entry. Cannot fail.
+ */
+const struct iter *ahead_look(struct ahead *a, bool backward) MUST_CHECK;
+/* The current entry's value, if it came in time and is sound; valid until the next step, look or return. False: read it
+ * in the ordinary way. REQUIRES: `p` is the entry's pointer, `segment` where it leads, and that was opened. */
+bool ahead_take(const struct ahead *a, const struct segment *segment, const struct vlog_pointer *p,
+                struct slice *out_value) MUST_CHECK;
+/* Move on in the direction of the look. Returns what has the current entry now: this module's iterator, or the source,
+ * which may have come to its end. REQUIRES: it has the current entry. */
+const struct iter *ahead_step(struct ahead *a) MUST_CHECK;
+/* The source takes over at the current entry: it is returned, not valid when it could not. REQUIRES: as before. */
+const struct iter *ahead_return(struct ahead *a) MUST_CHECK;
+void ahead_forget(struct ahead *a);    /* the source is positioned anew */
+void ahead_slow_down(struct ahead *a); /* a value was not wanted: begin with few entries the next time */
 
 #endif

@@ -35,6 +35,7 @@ void view_unref(struct view *v)
     for (size_t i = 0; i < v->immutable_count; i++)
         memtable_unref(v->immutables[i]);
     version_unref(v->version);
+    segment_set_unref(v->segments);
     mem_free(v);
 }
 
@@ -64,6 +65,8 @@ void db_publish_view_locked(struct nokv_db *db, struct view *v)
     }
     v->version = db->version;
     version_ref(v->version);
+    v->segments = db->segment_set;
+    atomic_fetch_add_explicit(&v->segments->refs, 1, memory_order_relaxed);
     struct view *old = atomic_exchange_explicit(&db->view, v, memory_order_seq_cst);
     if (old)
         epoch_retire(&old->node, view_retired);
@@ -80,14 +83,23 @@ uint64_t db_allocate_number(void *arg)
     return number;
 }
 
-void db_obsolete_table(struct table_env *env, uint64_t number)
+static void obsolete_add(struct nokv_db *db, struct obsolete_file file)
 {
-    struct nokv_db *db = CONTAINER_OF(env, struct nokv_db, env);
     mutex_lock(&db->obsolete_mu);
     /* Without memory for the list the file stays, an orphan that the next open removes. */
     if (mem_grow(&db->obsolete, &db->obsolete_capacity, db->obsolete_count + 1, sizeof *db->obsolete) == NOKV_OK)
-        db->obsolete[db->obsolete_count++] = number;
+        db->obsolete[db->obsolete_count++] = file;
     mutex_unlock(&db->obsolete_mu);
+}
+
+void db_obsolete_table(struct table_env *env, uint64_t number)
+{
+    obsolete_add(CONTAINER_OF(env, struct nokv_db, env), (struct obsolete_file){.number = number});
+}
+
+void db_obsolete_segment(struct nokv_db *db, uint64_t number)
+{
+    obsolete_add(db, (struct obsolete_file){.number = number, .is_segment = true});
 }
 
 /* ---- the end of writing --------------------------------------------------------------------------------------- */
@@ -145,7 +157,8 @@ void db_update_throttle_locked(struct nokv_db *db)
 {
     double files = (double)db->version->levels[0].count;
     double slow = db->options.l0_slowdown_files, stop = db->options.l0_stop_files;
-    uint64_t ns = throttle_ns_per_kib((files - slow) / (stop - slow));
+    double tables = (files - slow) / (stop - slow), values = collect_debt_locked(db);
+    uint64_t ns = throttle_ns_per_kib(tables > values ? tables : values);
     atomic_store_explicit(&db->level0_ns_per_kib, ns, memory_order_relaxed);
     atomic_store_explicit(&db->waiting_memtables, (uint32_t)db->immutable_count, memory_order_relaxed);
 }
@@ -205,6 +218,7 @@ enum nokv_status db_install_locked(struct nokv_db *db, struct edit *edit, struct
 {
     struct version *now = NULL;
     struct view *view = NULL;
+    struct segment_change change CLEANUP(segment_change_deinit) = {0};
     while (db->installing)
         cond_wait(&db->state_cond, &db->mu);
     if (atomic_load_explicit(&db->poisoned, memory_order_acquire) != NOKV_OK)
@@ -218,8 +232,11 @@ enum nokv_status db_install_locked(struct nokv_db *db, struct edit *edit, struct
     if (status == NOKV_OK)
         status = db_view_alloc(&view);
     if (status == NOKV_OK)
+        status = segments_prepare_locked(db, edit, &change);
+    if (status == NOKV_OK)
         status = edit_persist(db, edit, flushed); /* [I4] nothing may fail after this */
     if (status == NOKV_OK) {
+        segments_commit_locked(db, edit, db->version, &change);
         version_switch_locked(db, now, edit);
         if (flushed) {
             immutable_pop_locked(db);

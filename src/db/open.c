@@ -3,6 +3,7 @@
  * Opening and closing.
  *
  *   lock ─► CURRENT, MANIFEST ─► tables opened (not read) ─► logs replayed, unused logs removed, tail repaired
+ *        ─► segments of the value log listed (not read)
  *        ─► new MANIFEST, CURRENT switched ─► new log ─► orphans removed ─► view published ─► threads
  *
  * Recovery time depends on what was not flushed, never on the size of the tables. A crash anywhere on the way leaves
@@ -72,8 +73,10 @@ static void db_free(struct nokv_db *db)
     rlog_writer_destroy(db->spare_wal);
     manifest_destroy(db->manifest);
     version_unref(db->version);
-    epoch_drain(); /* tables and memtables of this database retire through the epochs: they use io and env */
+    segments_free(db);
+    epoch_drain(); /* tables, segments and memtables of this database retire through the epochs: they use io and env */
     io_shared_close(&db->ring);
+    io_shared_close(&db->vlog_buffers);
     if (!db->options.read_only)
         background_unlink_obsolete(db);
     io_unlock(db->lock);
@@ -99,7 +102,7 @@ static enum nokv_status refuse_orphan(void *arg, const char *name)
 {
     uint64_t number;
     enum file_type type = file_type_of(name, &number);
-    if (type == FILE_SST || type == FILE_WAL)
+    if (type == FILE_SST || type == FILE_WAL || type == FILE_VLOG)
         return FAIL(CORRUPT, "%s holds %s but no CURRENT: a database whose CURRENT is lost, not a new one",
                     (const char *)arg, name);
     return NOKV_OK;
@@ -201,6 +204,30 @@ static bool version_has(const struct version *v, uint64_t number)
     return false;
 }
 
+/* What a crash left of the value log: segments that nothing points to. */
+static enum nokv_status segment_orphan_remove(void *arg, const char *name)
+{
+    struct nokv_db *db = arg;
+    uint64_t number;
+    char path[PATH_SIZE_MAX];
+    if (file_type_of(name, &number) != FILE_VLOG || segments_find_locked(db, number))
+        return NOKV_OK;
+    TRY(path_vlog(path, db->dir, number));
+    return io_unlink(db->io, path);
+}
+
+/* The directory of the value log is there, durably. */
+static enum nokv_status vlog_dir_prepare(struct nokv_db *db)
+{
+    char path[PATH_SIZE_MAX];
+    TRY(path_vlog_dir(path, db->dir));
+    enum nokv_status status = io_mkdir(db->io, path);
+    if (status == NOKV_ERR_EXISTS)
+        return io_list(db->io, path, segment_orphan_remove, db);
+    TRY(status);
+    return io_sync_dir(db->io, db->dir);
+}
+
 /* What a crash left: unfinished files, tables and MANIFESTs that nobody names, logs that are in tables. Files whose
  * names are not ours stay. */
 static enum nokv_status orphan_remove(void *arg, const char *name)
@@ -238,20 +265,32 @@ static enum nokv_status open_for_writing(struct nokv_db *db, struct manifest_sta
     state->next_number = db->next_number;
     TRY(manifest_create(&db->env, manifest_number, state, &db->manifest));
     /* Not before: a log without a CURRENT means that CURRENT was lost. */
-    TRY(wal_create(db, wal_number, &db->wal));
+    TRY(wal_create(db, wal_number, false, &db->wal));
+    TRY(vlog_dir_prepare(db));
     return io_list(db->io, db->dir, orphan_remove, db);
+}
+
+/* The value log's segments: those of the MANIFEST, and those that the logs point to. */
+static enum nokv_status value_log_load(struct nokv_db *db, struct manifest_state *state, const struct recovery *r)
+{
+    uint64_t *numbers CLEANUP(mem_free_ptr) = NULL;
+    TRY(recovery_values_numbers(r->values, &numbers));
+    return segments_load(db, state, numbers, r->values->count, r->used > 0 ? r->logs[r->used - 1] : 0);
 }
 
 static enum nokv_status open_run(struct nokv_db *db)
 {
     bool exists = false;
-    struct manifest_state state = {0};
-    struct recovery r CLEANUP(recovery_deinit) = {0};
+    struct manifest_state state CLEANUP(manifest_state_deinit) = {0};
+    struct recovery_values values CLEANUP(recovery_values_deinit) = {0};
+    struct recovery r CLEANUP(recovery_deinit) = {.values = &values};
     TRY(directory_prepare(db, &exists));
     TRY(state_load(db, exists, &state));
     db->version = state.version;
     r.last_seq = state.last_seq;
+    TRY(recovery_values_init(db, &state, !db->options.read_only, &values));
     TRY(recovery_run(db, state.log_number, !db->options.read_only, &r));
+    TRY(value_log_load(db, &state, &r));
     if (db->options.read_only)
         TRY(memtables_setup(db, &r, state.log_number, UINT64_MAX));
     else
@@ -343,8 +382,11 @@ nokv_status nokv_close(nokv_db *db)
     background_stop(db);
     enum nokv_status status = NOKV_OK;
     if (!db->options.read_only) {
-        status = atomic_load_explicit(&db->poisoned, memory_order_acquire) == NOKV_OK ? logs_seal(db)
-                                                                                      : db_check_writable(db);
+        status = db_check_writable(db);
+        if (status == NOKV_OK)
+            status = segments_close(db); /* before the log that points to them: S3 of segments.h */
+        if (status == NOKV_OK)
+            status = logs_seal(db);
         spare_log_remove(db);
     }
     db_free(db);
@@ -370,6 +412,18 @@ static enum nokv_status file_remove(void *arg, const char *name)
     return io_unlink(removal->io, path);
 }
 
+static enum nokv_status segments_remove(struct io *io, const char *dir)
+{
+    char path[PATH_SIZE_MAX];
+    TRY(path_vlog_dir(path, dir));
+    struct removal removal = {.io = io, .dir = path};
+    enum nokv_status status = io_list(io, path, file_remove, &removal);
+    if (status != NOKV_OK)
+        return status == NOKV_ERR_NOT_FOUND ? NOKV_OK : status;
+    (void)!io_rmdir(io, path); /* as below */
+    return NOKV_OK;
+}
+
 static enum nokv_status database_remove(struct io *io, const char *dir)
 {
     char path[PATH_SIZE_MAX];
@@ -380,7 +434,9 @@ static enum nokv_status database_remove(struct io *io, const char *dir)
         return FAIL(NOT_FOUND, "%s holds no database", dir);
     TRY(io_lock(io, path, true, &lock));
     /* CURRENT goes last, so that a half removed database is still one, and can be removed again. */
-    enum nokv_status status = io_list(io, dir, file_remove, &removal);
+    enum nokv_status status = segments_remove(io, dir);
+    if (status == NOKV_OK)
+        status = io_list(io, dir, file_remove, &removal);
     char current[PATH_SIZE_MAX];
     if (status == NOKV_OK)
         status = path_current(current, dir);

@@ -56,6 +56,11 @@ static void defaults_fill(nokv_options *o)
     DEFAULT(sst_read, NOKV_IO_MMAP);
     DEFAULT(wal_write, NOKV_IO_STD);
     DEFAULT(background_io, NOKV_IO_STD);
+    DEFAULT(value_separation_min, 512);
+    DEFAULT(value_direct_min, o->value_separation_min > 16 * KIB ? o->value_separation_min : 16 * KIB);
+    DEFAULT(vlog_segment_bytes, 256 * MIB);
+    DEFAULT(vlog_space_amp_max, 1.3);
+    DEFAULT(vlog_write, NOKV_IO_DIRECT);
 }
 
 static enum nokv_status models_check(const nokv_options *o)
@@ -69,7 +74,12 @@ static enum nokv_status models_check(const nokv_options *o)
     if (o->background_io == NOKV_IO_MMAP)
         return FAIL(INVALID, "option background_io: data files are never written through a mapping; use NOKV_IO_STD, "
                              "NOKV_IO_DIRECT or NOKV_IO_URING");
+    if (o->vlog_write == NOKV_IO_MMAP)
+        return FAIL(INVALID, "option vlog_write: data files are never written through a mapping; use NOKV_IO_STD, "
+                             "NOKV_IO_DIRECT or NOKV_IO_URING");
     struct limit limits[] = {
+        {"vlog_write", o->vlog_write, NOKV_IO_STD, NOKV_IO_URING},
+        {"vlog_read", o->vlog_read, NOKV_VLOG_READ_AUTO, NOKV_VLOG_READ_URING},
         {"wal_write", o->wal_write, NOKV_IO_STD, NOKV_IO_URING},
         {"background_io", o->background_io, NOKV_IO_STD, NOKV_IO_URING},
     };
@@ -93,6 +103,9 @@ static enum nokv_status options_check(const nokv_options *o)
         {"l0_busy_files", o->l0_busy_files, o->l0_compact_files, 4096},
         {"l0_slowdown_files", o->l0_slowdown_files, o->l0_busy_files, 16384},
         {"l0_stop_files", o->l0_stop_files, o->l0_slowdown_files + 1, 65536},
+        {"value_separation_min", o->value_separation_min, 32, UINT32_MAX},
+        {"value_direct_min", o->value_direct_min, o->value_separation_min, UINT32_MAX},
+        {"vlog_segment_bytes", o->vlog_segment_bytes, 64 * KIB, 64 * GIB},
     };
     TRY(limits_check(limits, ARRAY_COUNT(limits)));
     if (!is_power_of_two(o->wal_buffer_bytes))
@@ -100,6 +113,8 @@ static enum nokv_status options_check(const nokv_options *o)
                     (unsigned long long)o->wal_buffer_bytes);
     if (o->block_bytes % PAGE_BYTES != 0)
         return FAIL(INVALID, "option block_bytes is %u, which is not a multiple of %u", o->block_bytes, PAGE_BYTES);
+    if (!(o->vlog_space_amp_max >= 1.05 && o->vlog_space_amp_max <= 1000))
+        return FAIL(INVALID, "option vlog_space_amp_max is %g; allowed is 1.05 to 1000", o->vlog_space_amp_max);
     return models_check(o);
 }
 

@@ -3,15 +3,17 @@
  * The read path: get, snapshots, iterators. No lock, and no store to a cache line that another reader uses.
  *
  *      get ─► epoch ─► view ─► memtable ─► immutables ─► version (level 0 … n) ─► pin ─► epoch end
+ *                                                          a pointer: pin its segment ─► epoch end ─► read the value
  *
  * A value that nokv_get hands out is held by a pin on its memtable or table, not by the epoch: it may be kept for as
- * long as the user likes, and only that one file or memtable lives on for it. nokv_value._pin is the object, the lowest
- * bits of _kind say which sort it is.
+ * long as the user likes, and only that one file or memtable lives on for it. nokv_value._pin is the object, _kind says
+ * which sort it is. The value log is read after the epoch section: a disk may take its time, memory that others gave up
+ * should not wait for it.
  */
 #include "base/alloc.h"
 #include "db/db.h"
 
-enum { PIN_NONE = 0, PIN_MEMTABLE = 1, PIN_TABLE = 2 };
+enum { PIN_NONE = 0, PIN_MEMTABLE = 1, PIN_TABLE = 2, PIN_SEGMENT = 3, PIN_HEAP = 4 };
 
 struct counter_slot *db_counters(struct nokv_db *db)
 {
@@ -40,7 +42,7 @@ static enum nokv_status view_get(const struct view *v, struct slice key, uint64_
     return version_get(v->version, key, seq, &out->lookup, &out->table);
 }
 
-static uint64_t read_seq(const struct nokv_db *db, const nokv_snapshot *snapshot)
+uint64_t db_read_seq(const struct nokv_db *db, const nokv_snapshot *snapshot)
 {
     if (snapshot)
         return snapshot->seq;
@@ -52,49 +54,109 @@ static enum nokv_status found_check(const struct found *f)
 {
     if (!f->lookup.found || tag_kind(f->lookup.tag) == KEY_TOMBSTONE)
         return NOKV_ERR_NOT_FOUND;
-    if (tag_kind_byte(f->lookup.tag) != KEY_VALUE)
+    if (tag_kind_byte(f->lookup.tag) != KEY_VALUE && tag_kind_byte(f->lookup.tag) != KEY_VALUE_POINTER)
         return FAIL(NOT_SUPPORTED, "an entry of kind %u, which this version cannot read", tag_kind_byte(f->lookup.tag));
     return NOKV_OK;
 }
 
-static enum nokv_status db_get(struct nokv_db *db, struct slice key, const nokv_snapshot *snapshot,
-                               nokv_value *out_value)
+/* A value that was found: in place, or where it is in the value log. Either holds a pin. */
+struct located {
+    nokv_value value;        /* segment NULL */
+    struct segment *segment; /* pinned */
+    struct vlog_pointer pointer;
+};
+
+static enum nokv_status located_set(const struct view *v, const struct found *f, struct located *out)
+{
+    if (UNLIKELY(tag_kind_byte(f->lookup.tag) == KEY_VALUE_POINTER)) {
+        TRY(segment_follow(v->segments, f->lookup.value, &out->pointer, &out->segment));
+        segment_pin(out->segment);
+        return NOKV_OK;
+    }
+    if (f->mem)
+        memtable_pin(f->mem);
+    else
+        sst_reader_pin(f->table->reader);
+    out->value = (nokv_value){.data = f->lookup.value.data,
+                              .size = f->lookup.value.size,
+                              ._pin = f->mem ? (void *)f->mem : (void *)f->table->reader,
+                              ._kind = f->mem ? PIN_MEMTABLE : PIN_TABLE};
+    return NOKV_OK;
+}
+
+/* Find the key; no value is read yet. */
+static enum nokv_status db_locate(struct nokv_db *db, struct slice key, const nokv_snapshot *snapshot,
+                                  struct located *out)
 {
     struct found f = {0};
     struct counter_slot *counters = db_counters(db);
     atomic_fetch_add_explicit(&counters->gets, 1, memory_order_relaxed);
     epoch_enter();
     struct view *v = atomic_load_explicit(&db->view, memory_order_seq_cst);
-    enum nokv_status status = view_get(v, key, read_seq(db, snapshot), &f);
+    enum nokv_status status = view_get(v, key, db_read_seq(db, snapshot), &f);
     if (LIKELY(status == NOKV_OK))
         status = found_check(&f);
-    if (LIKELY(status == NOKV_OK)) {
-        if (f.mem)
-            memtable_pin(f.mem);
-        else
-            sst_reader_pin(f.table->reader);
-    }
-    void *pin = f.mem ? (void *)f.mem : f.table ? (void *)f.table->reader : NULL;
+    if (LIKELY(status == NOKV_OK))
+        status = located_set(v, &f, out);
     epoch_exit();
-    if (UNLIKELY(status != NOKV_OK))
-        return status;
-    atomic_fetch_add_explicit(&counters->gets_found, 1, memory_order_relaxed);
-    *out_value = (nokv_value){.data = f.lookup.value.data,
-                              .size = f.lookup.value.size,
-                              ._pin = pin,
-                              ._kind = f.mem ? PIN_MEMTABLE : PIN_TABLE};
-    return NOKV_OK;
+    if (LIKELY(status == NOKV_OK))
+        atomic_fetch_add_explicit(&counters->gets_found, 1, memory_order_relaxed);
+    return status;
 }
 
-nokv_status nokv_get(nokv_db *db, const void *key, size_t key_size, const nokv_read_options *options,
-                     nokv_value *out_value)
+static enum nokv_status locate(struct nokv_db *db, const void *key, size_t key_size, const nokv_read_options *options,
+                               struct located *out)
 {
     nokv_read_options given = {0};
     TRY(key_check(key, key_size));
     if (options)
         TRY(call_options_copy(options, "nokv_read_options", sizeof given, &given));
     TRY(epoch_register());
-    return db_get(db, slice_make(key, key_size), given.snapshot, out_value);
+    return db_locate(db, slice_make(key, key_size), given.snapshot, out);
+}
+
+/* Read a value of the value log into memory of its own. */
+static enum nokv_status value_copy(struct located *l, struct slice key, nokv_value *out_value)
+{
+    uint8_t *copy = mem_alloc(l->pointer.value_size ? l->pointer.value_size : 1);
+    if (copy == NULL)
+        return FAIL(NO_MEMORY, "no memory for a value of %u bytes", l->pointer.value_size);
+    enum nokv_status status = segment_read(l->segment, &l->pointer, key, 0, copy, l->pointer.value_size);
+    if (status != NOKV_OK) {
+        mem_free(copy);
+        return status;
+    }
+    segment_unpin(l->segment);
+    *out_value = (nokv_value){.data = copy, .size = l->pointer.value_size, ._pin = copy, ._kind = PIN_HEAP};
+    return NOKV_OK;
+}
+
+/* Give out what was located in the value log; the pin goes into the value, or is dropped. */
+static enum nokv_status value_fetch(struct located *l, struct slice key, nokv_value *out_value)
+{
+    struct slice in_place;
+    enum nokv_status status = segment_read_in_place(l->segment, &l->pointer, key, &in_place);
+    if (status == NOKV_OK && in_place.data) {
+        *out_value =
+            (nokv_value){.data = in_place.data, .size = in_place.size, ._pin = l->segment, ._kind = PIN_SEGMENT};
+        return NOKV_OK;
+    }
+    if (status == NOKV_OK)
+        status = value_copy(l, key, out_value);
+    if (status != NOKV_OK)
+        segment_unpin(l->segment);
+    return status;
+}
+
+nokv_status nokv_get(nokv_db *db, const void *key, size_t key_size, const nokv_read_options *options,
+                     nokv_value *out_value)
+{
+    struct located l = {0};
+    TRY(locate(db, key, key_size, options, &l));
+    if (UNLIKELY(l.segment != NULL))
+        return value_fetch(&l, slice_make(key, key_size), out_value);
+    *out_value = l.value;
+    return NOKV_OK;
 }
 
 void nokv_value_release(nokv_value *value)
@@ -103,6 +165,10 @@ void nokv_value_release(nokv_value *value)
         memtable_unpin(value->_pin);
     else if (value->_kind == PIN_TABLE)
         sst_reader_unpin(value->_pin);
+    else if (value->_kind == PIN_SEGMENT)
+        segment_unpin(value->_pin);
+    else if (value->_kind == PIN_HEAP)
+        mem_free(value->_pin);
     *value = (nokv_value){0};
 }
 
@@ -119,21 +185,64 @@ static enum nokv_status copy_guarded(void *arg)
     return NOKV_OK;
 }
 
+/* Copy bytes [off, off + size) of a located value, and drop its pin. REQUIRES: inside the value. */
+static enum nokv_status located_copy(struct located *l, struct slice key, uint64_t off, void *buffer, size_t size)
+{
+    enum nokv_status status = NOKV_OK;
+    if (l->segment) {
+        if (size > 0)
+            status = segment_read(l->segment, &l->pointer, key, off, buffer, size);
+        segment_unpin(l->segment);
+        return status;
+    }
+    if (size > 0) {
+        struct copy_args args = {.to = buffer, .from = (const uint8_t *)l->value.data + off, .size = size};
+        status = io_guarded(copy_guarded, &args);
+    }
+    nokv_value_release(&l->value);
+    return status;
+}
+
+static size_t located_size(const struct located *l)
+{
+    return l->segment ? l->pointer.value_size : l->value.size;
+}
+
+static void located_release(struct located *l)
+{
+    if (l->segment)
+        segment_unpin(l->segment);
+    else
+        nokv_value_release(&l->value);
+}
+
 nokv_status nokv_get_copy(nokv_db *db, const void *key, size_t key_size, const nokv_read_options *options, void *buffer,
                           size_t capacity, size_t *out_size)
 {
-    nokv_value value = {0};
-    TRY(nokv_get(db, key, key_size, options, &value));
-    enum nokv_status status = NOKV_OK;
-    *out_size = value.size;
-    if (value.size > capacity) {
-        status = FAIL(TOO_LARGE, "the value has %zu bytes, the buffer %zu", value.size, capacity);
-    } else if (value.size > 0) {
-        struct copy_args args = {.to = buffer, .from = value.data, .size = value.size};
-        status = io_guarded(copy_guarded, &args);
+    struct located l = {0};
+    TRY(locate(db, key, key_size, options, &l));
+    size_t size = located_size(&l);
+    if (size > capacity) {
+        located_release(&l);
+        *out_size = size;
+        return FAIL(TOO_LARGE, "the value has %zu bytes, the buffer %zu", size, capacity);
     }
-    nokv_value_release(&value);
-    return status;
+    TRY(located_copy(&l, slice_make(key, key_size), 0, buffer, size));
+    *out_size = size;
+    return NOKV_OK;
+}
+
+nokv_status nokv_get_range(nokv_db *db, const void *key, size_t key_size, const nokv_read_options *options,
+                           uint64_t off, void *buffer, size_t size, size_t *out_size, uint64_t *out_value_size)
+{
+    struct located l = {0};
+    TRY(locate(db, key, key_size, options, &l));
+    uint64_t whole = located_size(&l), begin = u64_min(off, whole), count = u64_min(size, whole - begin);
+    TRY(located_copy(&l, slice_make(key, key_size), begin, buffer, count));
+    *out_size = count;
+    if (out_value_size)
+        *out_value_size = whole;
+    return NOKV_OK;
 }
 
 /* ---- snapshots ------------------------------------------------------------------------------------------------ */
@@ -167,162 +276,4 @@ void nokv_snapshot_release(nokv_db *db, const nokv_snapshot *snapshot)
     db->snapshot_count--;
     mutex_unlock(&db->mu);
     mem_free(s);
-}
-
-/* ---- iterators ------------------------------------------------------------------------------------------------ */
-
-struct nokv_iter {
-    struct iter *iter;
-    struct view *view;
-    struct nokv_db *db;
-};
-
-struct view *db_view_acquire(struct nokv_db *db)
-{
-    epoch_enter();
-    struct view *v = atomic_load_explicit(&db->view, memory_order_seq_cst);
-    view_ref(v); /* the database's own reference cannot go while we are inside */
-    epoch_exit();
-    return v;
-}
-
-static enum nokv_status view_iters_create(const struct view *v, struct iter **iters, size_t *out_count)
-{
-    size_t count = 0, tables = 0;
-    enum nokv_status status = memtable_iter_create(v->mem, &iters[count]);
-    count += status == NOKV_OK;
-    for (size_t i = 0; i < v->immutable_count && status == NOKV_OK; i++) {
-        status = memtable_iter_create(v->immutables[i], &iters[count]);
-        count += status == NOKV_OK;
-    }
-    if (status == NOKV_OK)
-        status = version_iters_create(v->version, iters + count, &tables);
-    if (status != NOKV_OK) {
-        while (count > 0)
-            iter_destroy(iters[--count]);
-        return status;
-    }
-    *out_count = count + tables;
-    return NOKV_OK;
-}
-
-static enum nokv_status view_iter_build(const struct view *v, const struct iter_view_options *options,
-                                        struct iter **out_iter)
-{
-    struct iter *merged = NULL;
-    size_t count = 0;
-    struct iter **iters CLEANUP(mem_free_ptr) =
-        mem_alloc((1 + v->immutable_count + version_iter_count(v->version)) * sizeof *iters);
-    if (iters == NULL)
-        return FAIL(NO_MEMORY, "no memory for an iterator");
-    TRY(view_iters_create(v, iters, &count));
-    enum nokv_status status = iter_merge_create(iters, count, &merged);
-    if (status != NOKV_OK) {
-        while (count > 0)
-            iter_destroy(iters[--count]);
-        return status;
-    }
-    status = iter_view_create(merged, options, out_iter);
-    if (status != NOKV_OK)
-        iter_destroy(merged);
-    return status;
-}
-
-static struct slice slice_of(nokv_slice s)
-{
-    return slice_make(s.data, s.size);
-}
-
-nokv_status nokv_iter_create(nokv_db *db, const nokv_iter_options *options, nokv_iter **out_iter)
-{
-    nokv_iter_options given = {0};
-    if (options)
-        TRY(call_options_copy(options, "nokv_iter_options", sizeof given, &given));
-    TRY(epoch_register());
-    struct nokv_iter *it = mem_zalloc(sizeof *it);
-    if (it == NULL)
-        return FAIL(NO_MEMORY, "no memory for an iterator");
-    it->db = db;
-    it->view = db_view_acquire(db);
-    struct iter_view_options o = {.now_ms = io_wall_ms(db->io),
-                                  .seq = read_seq(db, given.snapshot), /* after the view: see install.c */
-                                  .lower = slice_of(given.lower),
-                                  .upper = slice_of(given.upper),
-                                  .prefix = slice_of(given.prefix)};
-    enum nokv_status status = view_iter_build(it->view, &o, &it->iter);
-    if (status != NOKV_OK) {
-        view_unref(it->view);
-        mem_free(it);
-        return status;
-    }
-    atomic_fetch_add_explicit(&db_counters(db)->iterators, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&db->references, 1, memory_order_relaxed);
-    *out_iter = it;
-    return NOKV_OK;
-}
-
-void nokv_iter_destroy(nokv_iter *iter)
-{
-    if (iter == NULL)
-        return;
-    iter_destroy(iter->iter);
-    view_unref(iter->view);
-    atomic_fetch_sub_explicit(&iter->db->references, 1, memory_order_release);
-    mem_free(iter);
-}
-
-void nokv_iter_first(nokv_iter *iter)
-{
-    iter_first(iter->iter);
-}
-
-void nokv_iter_last(nokv_iter *iter)
-{
-    iter_last(iter->iter);
-}
-
-/* Any key is a valid target: an empty one is below all, a longer one than the limit lies between two keys. */
-void nokv_iter_seek(nokv_iter *iter, const void *key, size_t key_size)
-{
-    iter_seek(iter->iter, (struct ikey){.user = slice_make(key, key_size), .tag = UINT64_MAX});
-}
-
-void nokv_iter_seek_for_prev(nokv_iter *iter, const void *key, size_t key_size)
-{
-    iter_seek_for_prev(iter->iter, (struct ikey){.user = slice_make(key, key_size), .tag = 0});
-}
-
-void nokv_iter_next(nokv_iter *iter)
-{
-    ASSERT(iter->iter->valid);
-    iter_next(iter->iter);
-}
-
-void nokv_iter_prev(nokv_iter *iter)
-{
-    ASSERT(iter->iter->valid);
-    iter_prev(iter->iter);
-}
-
-bool nokv_iter_valid(const nokv_iter *iter)
-{
-    return iter->iter->valid;
-}
-
-nokv_status nokv_iter_status(const nokv_iter *iter)
-{
-    return iter->iter->status;
-}
-
-nokv_slice nokv_iter_key(const nokv_iter *iter)
-{
-    ASSERT(iter->iter->valid);
-    struct slice key = iter->iter->key.user;
-    return (nokv_slice){.data = key.data, .size = key.size};
-}
-
-nokv_slice nokv_iter_value(const nokv_iter *iter)
-{
-    ASSERT(iter->iter->valid);
-    return (nokv_slice){.data = iter->iter->value.data, .size = iter->iter->value.size};
 }

@@ -12,6 +12,9 @@
  *      sealed, the one after it, whose records may all still be in the buffer.
  * [I3] Sequence numbers are without a gap from the first needed log on: a missing or emptied log cannot go unnoticed.
  *
+ * [I4] A record of the last log may point to a value that never reached the disk. Then it, and what follows it, is the
+ *      torn tail, unless a mark says that it was durable (recover_values.c).
+ *
  * The replayed entries go into one memtable. The logs stay until it is flushed, so a crash at any point here repeats
  * the same work; repairing the tail of the last log is itself repeatable (rlog_repair_tail).
  */
@@ -56,6 +59,24 @@ static enum nokv_status log_collect(void *arg, const char *name)
     TRY(mem_grow(&r->logs, &r->log_capacity, r->log_count + 1, sizeof *r->logs));
     r->logs[r->log_count++] = number;
     return NOKV_OK;
+}
+
+static enum nokv_status segment_number_note(void *arg, const char *name)
+{
+    struct recovery *r = arg;
+    uint64_t number = 0;
+    if (file_type_of(name, &number) == FILE_VLOG)
+        r->number_max = u64_max(r->number_max, number);
+    return NOKV_OK;
+}
+
+/* The numbers of segments: none is used again, whether its file is still needed or not. */
+static enum nokv_status segment_numbers_note(struct nokv_db *db, struct recovery *r)
+{
+    char path[PATH_SIZE_MAX];
+    TRY(path_vlog_dir(path, db->dir));
+    enum nokv_status status = io_list(db->io, path, segment_number_note, r);
+    return status == NOKV_ERR_NOT_FOUND ? NOKV_OK : status;
 }
 
 static int compare_u64(const void *a, const void *b)
@@ -104,6 +125,16 @@ static enum nokv_status last_with_records(struct nokv_db *db, const struct recov
 
 /* ---- replay ----------------------------------------------------------------------------------------------------- */
 
+static enum nokv_status entry_replay(struct recovery *r, const struct batch_entry *e)
+{
+    struct slice value;
+    TRY(recovery_values_inline(r->values, e, &value));
+    if (value.data == NULL)
+        return memtable_add(r->mem, e->key, e->value);
+    struct ikey key = {.user = e->key.user, .tag = key_tag(tag_seq(e->key.tag), KEY_VALUE)};
+    return memtable_add(r->mem, key, value);
+}
+
 static enum nokv_status batch_replay(struct recovery *r, struct slice payload, const char *where)
 {
     struct batch_reader reader;
@@ -117,24 +148,37 @@ static enum nokv_status batch_replay(struct recovery *r, struct slice payload, c
         TRY(batch_reader_next(&reader, &entry, &more));
         if (!more)
             break;
-        TRY(memtable_add(r->mem, entry.key, entry.value));
+        TRY(entry_replay(r, &entry));
     }
     r->last_seq = reader.seq - 1;
     r->records++;
     return NOKV_OK;
 }
 
-static enum nokv_status log_replay(struct recovery *r, struct rlog_reader *reader, const char *path)
+/* *out_end: the log ends in front of the record, because what it points to is not there. */
+static enum nokv_status record_check(struct recovery *r, struct rlog_reader *reader, uint64_t off, const char *where,
+                                     bool is_last, struct slice *payload, bool *out_end)
+{
+    bool sound = true;
+    TRY(recovery_values_check(r->values, *payload, where, is_last, &sound));
+    *out_end = false;
+    return sound ? NOKV_OK : rlog_reader_reject(reader, off, payload, out_end);
+}
+
+static enum nokv_status log_replay(struct recovery *r, struct rlog_reader *reader, const char *path, bool is_last)
 {
     for (;;) {
         char where[PATH_SIZE_MAX + 32];
         struct slice payload;
         uint64_t off;
-        bool more = false;
+        bool more = false, ends = false;
         TRY(rlog_reader_next(reader, &payload, &off, &more));
         if (!more)
             return NOKV_OK;
         snprintf(where, sizeof where, "%s @%" PRIu64, path, off);
+        TRY(record_check(r, reader, off, where, is_last, &payload, &ends));
+        if (ends)
+            return NOKV_OK;
         TRY(batch_replay(r, payload, where));
     }
 }
@@ -166,7 +210,7 @@ static enum nokv_status log_recover(struct nokv_db *db, struct recovery *r, size
     struct rlog_reader *reader CLEANUP(rlog_reader_close_ptr) = NULL;
     TRY(path_wal(path, db->dir, r->logs[index]));
     TRY(log_open(db, path, r->logs[index], last, ring, &reader));
-    TRY(log_replay(r, reader, path));
+    TRY(log_replay(r, reader, path, last));
     rlog_reader_end(reader, &report);
     r->cut_bytes += report.cut_bytes;
     *out_sealed = report.sealed;
@@ -174,27 +218,36 @@ static enum nokv_status log_recover(struct nokv_db *db, struct recovery *r, size
         return NOKV_OK;
     if (!report.sealed)
         TRY(empty_logs_remove(db, r, index + 1));
-    return rlog_repair_tail(reader); /* also when it is sealed: the seal may stand in the buffer only */
+    TRY(recovery_values_sync(r->values)); /* before the log that points to them is */
+    return rlog_repair_tail(reader);      /* also when it is sealed: the seal may stand in the buffer only */
+}
+
+enum nokv_status shared_buffer_read(struct nokv_db *db, const char *path, enum io_component component, struct buf *out)
+{
+    uint64_t size = 0;
+    enum nokv_status status = io_stat(db->io, path, &size);
+    if (status == NOKV_ERR_NOT_FOUND || (status == NOKV_OK && size == 0))
+        return NOKV_OK;
+    TRY(status);
+    if (size > 1ull << 30)
+        return FAIL(CORRUPT, "%s has %" PRIu64 " bytes, which no shared buffer has", path, size);
+    if (buf_reserve(out, size) == NULL)
+        return FAIL(NO_MEMORY, "no memory to read %s", path);
+    struct io_file *file CLEANUP(io_close_ptr) = NULL;
+    TRY(io_open(db->io, path, component, IO_STD, IO_READ, &file));
+    TRY(io_pread_exact(file, out->data, size, 0));
+    out->size = size;
+    return NOKV_OK;
 }
 
 /* The bytes of the shared buffer as the last process left them. Absent is empty. */
 static enum nokv_status ring_read(struct nokv_db *db, struct buf *out)
 {
     char path[PATH_SIZE_MAX];
-    uint64_t size = 0;
     TRY(path_walbuf(path, db->dir));
-    enum nokv_status status = io_stat(db->io, path, &size);
-    if (status == NOKV_ERR_NOT_FOUND || (status == NOKV_OK && size == 0))
-        return NOKV_OK;
-    TRY(status);
-    if (size > 1ull << 30 || !is_power_of_two(size))
-        return FAIL(CORRUPT, "%s has %" PRIu64 " bytes, which no shared buffer has", path, size);
-    if (buf_reserve(out, size) == NULL)
-        return FAIL(NO_MEMORY, "no memory to read %s", path);
-    struct io_file *file CLEANUP(io_close_ptr) = NULL;
-    TRY(io_open(db->io, path, IO_WAL, IO_STD, IO_READ, &file));
-    TRY(io_pread_exact(file, out->data, size, 0));
-    out->size = size;
+    TRY(shared_buffer_read(db, path, IO_WAL, out));
+    if (out->size > 0 && !is_power_of_two(out->size))
+        return FAIL(CORRUPT, "%s has %zu bytes, which no shared buffer has", path, out->size);
     return NOKV_OK;
 }
 
@@ -205,6 +258,7 @@ enum nokv_status recovery_run(struct nokv_db *db, uint64_t log_number, bool repa
     size_t tail = 0;
     TRY(memtable_create(db->options.memtable_bytes, &r->mem));
     TRY(io_list(db->io, db->dir, log_collect, &search));
+    TRY(segment_numbers_note(db, r));
     if (r->log_count == 0)
         return NOKV_OK;
     qsort(r->logs, r->log_count, sizeof *r->logs, compare_u64);

@@ -55,8 +55,13 @@ static void component_fill(const struct nokv_db *db, enum io_component c, nokv_c
                           : c == IO_FLUSH || c == IO_COMPACTION
                               ? (enum io_model)(db->options.background_io - NOKV_IO_STD)
                               : none;
+    static const char *const vlog_models[] = {[NOKV_VLOG_READ_AUTO] = "auto",
+                                              [NOKV_VLOG_READ_MMAP] = "mmap",
+                                              [NOKV_VLOG_READ_PREAD] = "pread",
+                                              [NOKV_VLOG_READ_DIRECT] = "direct",
+                                              [NOKV_VLOG_READ_URING] = "uring"};
     out->name = io_component_name(c);
-    out->model = io_model_name(model);
+    out->model = c == IO_VLOG ? vlog_models[db->options.vlog_read] : io_model_name(model);
     out->reads = relaxed(&io->ops[IO_OP_READ].calls);
     out->read_bytes = relaxed(&io->ops[IO_OP_READ].bytes);
     out->writes = relaxed(&io->ops[IO_OP_WRITE].calls);
@@ -106,6 +111,15 @@ static void state_fill_locked(struct nokv_db *db, nokv_stats *s)
     s->flushes = db->flushes;
     s->compactions = db->compactions;
     s->stall_ns = db->stall_ns;
+    s->vlog_space_amp_max = db->options.vlog_space_amp_max;
+    s->vlog_collections = db->collections;
+    s->vlog_moved_bytes = db->moved_bytes;
+    s->vlog_reclaimed_bytes = db->reclaimed_bytes;
+    for (size_t i = 0; i < db->segment_count; i++) {
+        s->vlog_live_bytes += db->segments[i]->live_bytes;
+        s->components[NOKV_COMPONENT_VLOG].files++;
+        s->components[NOKV_COMPONENT_VLOG].bytes += segment_bytes_locked(db->segments[i]);
+    }
     int poisoned = atomic_load_explicit(&db->poisoned, memory_order_acquire);
     s->background_error = poisoned != NOKV_OK ? (nokv_status)poisoned : db->soft_error;
     s->components[NOKV_COMPONENT_WAL].files = db->old_log_count + (db->wal != NULL);
@@ -130,6 +144,7 @@ static void writes_fill(struct nokv_db *db, nokv_stats *s)
     s->wal_groups = db->wal_groups;
     mutex_unlock(&db->sync_mu);
     s->wal_records = relaxed(&db->wal_records);
+    s->vlog_direct_bytes = relaxed(&db->direct_bytes);
     s->slowdown_ns = relaxed(&db->slowdown_ns);
     for (size_t i = 0; i < COUNTER_SLOTS; i++) {
         s->gets += relaxed(&db->counters[i].gets);
@@ -143,6 +158,36 @@ struct residency {
     nokv_stats *stats;
 };
 
+static void residency_add(struct residency *r, nokv_component component, const char *path)
+{
+    struct io_file *file CLEANUP(io_close_ptr) = NULL;
+    if (io_open(r->db->io, path, IO_OTHER, IO_STD, IO_READ, &file) != NOKV_OK)
+        return; /* gone meanwhile */
+    uint64_t bytes = io_resident(file), *sum = &r->stats->components[component].resident_bytes;
+    if (bytes != UINT64_MAX)
+        *sum = (*sum == UINT64_MAX ? 0 : *sum) + bytes;
+}
+
+static enum nokv_status segment_residency_add(void *arg, const char *name)
+{
+    struct residency *r = arg;
+    char path[PATH_SIZE_MAX];
+    uint64_t number;
+    if (file_type_of(name, &number) != FILE_VLOG)
+        return NOKV_OK;
+    TRY(path_vlog(path, r->db->dir, number));
+    residency_add(r, NOKV_COMPONENT_VLOG, path);
+    return NOKV_OK;
+}
+
+static enum nokv_status segments_residency_add(struct residency *r)
+{
+    char path[PATH_SIZE_MAX];
+    TRY(path_vlog_dir(path, r->db->dir));
+    enum nokv_status status = io_list(r->db->io, path, segment_residency_add, r);
+    return status == NOKV_ERR_NOT_FOUND ? NOKV_OK : status;
+}
+
 static enum nokv_status file_residency_add(void *arg, const char *name)
 {
     struct residency *r = arg;
@@ -154,13 +199,8 @@ static enum nokv_status file_residency_add(void *arg, const char *name)
                                                       : NOKV_COMPONENT_WAL;
     if (type != FILE_WAL && type != FILE_WALBUF && type != FILE_MANIFEST && type != FILE_CURRENT)
         return NOKV_OK;
-    struct io_file *file CLEANUP(io_close_ptr) = NULL;
     TRY(path_join(path, r->db->dir, name));
-    if (io_open(r->db->io, path, IO_OTHER, IO_STD, IO_READ, &file) != NOKV_OK)
-        return NOKV_OK; /* gone meanwhile */
-    uint64_t bytes = io_resident(file), *sum = &r->stats->components[component].resident_bytes;
-    if (bytes != UINT64_MAX)
-        *sum = (*sum == UINT64_MAX ? 0 : *sum) + bytes;
+    residency_add(r, component, path);
     return NOKV_OK;
 }
 
@@ -172,7 +212,8 @@ static enum nokv_status residency_fill(struct nokv_db *db, const struct version 
         for (size_t i = 0; i < v->levels[l].count; i++)
             resident += sst_reader_resident_bytes(v->levels[l].tables[i]->reader);
     s->components[NOKV_COMPONENT_SST].resident_bytes = resident;
-    return io_list(db->io, db->dir, file_residency_add, &r);
+    TRY(io_list(db->io, db->dir, file_residency_add, &r));
+    return segments_residency_add(&r);
 }
 
 nokv_status nokv_stats_get(nokv_db *db, bool with_residency, nokv_stats *stats)
@@ -229,6 +270,12 @@ static void text_summary(struct buf *b, const nokv_stats *s)
                 "writers waited %" PRIu64 " ms, were slowed %" PRIu64 " ms; batches in the log %" PRIu64
                 ", syncs of it %" PRIu64 "\n",
                 s->stall_ns / 1000000, s->slowdown_ns / 1000000, s->wal_records, s->wal_groups);
+    line_append(b,
+                "value log %" PRIu64 " MiB in %" PRIu64 " segments, pointed to %" PRIu64 " MiB; collected %" PRIu64
+                " times: moved %" PRIu64 " MiB, removed %" PRIu64 " MiB\n",
+                s->components[NOKV_COMPONENT_VLOG].bytes >> 20, s->components[NOKV_COMPONENT_VLOG].files,
+                s->vlog_live_bytes >> 20, s->vlog_collections, s->vlog_moved_bytes >> 20,
+                s->vlog_reclaimed_bytes >> 20);
     line_append(b, "at open: %" PRIu64 " log records replayed, %" PRIu64 " bytes of a torn tail cut; background: %s\n",
                 s->recovered_records, s->recovered_cut_bytes, nokv_status_name(s->background_error));
 }

@@ -3,6 +3,7 @@
  * The write path.
  *
  *      put ─► write_mu ─► WAL record in the shared buffer ─► memtable ─► visible_seq ─► unlock ─► (sync) ─► return
+ *      put of a large value ─► value log (direct.c) ─► the same with a pointer
  *
  * A write holds write_mu for a copy into the buffer and one insertion, some hundreds of nanoseconds; nobody holds it
  * over a sync. Writers that want durability then meet at sync_mu: the first becomes the leader, moves everything that
@@ -29,14 +30,16 @@
 #include "base/alloc.h"
 #include "lsm/names.h"
 
-/* Space is reserved ahead in steps of this: a sync inside of one needs no new size, a small database stays small. */
+/* Space is reserved ahead in steps of this: a sync inside of one needs no new size, a small database stays small. A log
+ * that is made ahead has a busy database: all that it will need, so that no writer meets the file system's journal. */
 enum { WAL_STEP = 16 << 20 };
 
 /* ---- logs ----------------------------------------------------------------------------------------------------- */
 
-enum nokv_status wal_create(struct nokv_db *db, uint64_t number, struct rlog_writer **out_writer)
+enum nokv_status wal_create(struct nokv_db *db, uint64_t number, bool ahead, struct rlog_writer **out_writer)
 {
     char path[PATH_SIZE_MAX];
+    uint64_t whole = db->options.memtable_bytes + db->options.memtable_bytes / 4;
     TRY(path_wal(path, db->dir, number));
     struct rlog_writer_options options = {
         .io = db->io,
@@ -45,7 +48,7 @@ enum nokv_status wal_create(struct nokv_db *db, uint64_t number, struct rlog_wri
         .model = (enum io_model)(db->options.wal_write - NOKV_IO_STD),
         .kind = RLOG_WAL,
         .number = number,
-        .preallocate_bytes = u64_min(WAL_STEP, db->options.memtable_bytes + db->options.memtable_bytes / 4),
+        .preallocate_bytes = ahead ? whole : u64_min(WAL_STEP, whole),
         .ring = &db->ring,
         .write_chunk_bytes = db->options.wal_buffer_bytes / 16,
     };
@@ -105,7 +108,7 @@ static enum nokv_status next_wal_take(struct nokv_db *db, struct rlog_writer **o
         *out_writer = spare;
         return NOKV_OK;
     }
-    enum nokv_status status = wal_create(db, db_allocate_number(db), out_writer);
+    enum nokv_status status = wal_create(db, db_allocate_number(db), false, out_writer);
     mutex_lock(&db->mu);
     db->making_spare = false;
     cond_broadcast(&db->state_cond);
@@ -185,9 +188,11 @@ static enum nokv_status sync_lead(struct nokv_db *db)
     enum nokv_status status = rlog_flush(wal);
     mutex_unlock(&db->write_mu);
     if (status == NOKV_OK)
+        status = segments_sync(db); /* what the records point to comes first: S3 of segments.h */
+    if (status == NOKV_OK)
         status = io_sync(rlog_file(wal));
     if (status != NOKV_OK)
-        return db_poison(db, status, "the WAL could not be synced");
+        return db_poison(db, status, "the WAL, or the values that it points to, could not be synced");
     /* The sealer may have the file from here on: who holds write_mu may be waiting for it. */
     mutex_lock(&db->sync_mu);
     db->sync_running_log = 0;
@@ -249,7 +254,8 @@ struct write {
     size_t part_count;
     uint8_t header[BATCH_HEADER];
     uint32_t count;
-    uint64_t bytes; /* keys and values */
+    uint64_t bytes;     /* keys and values, as the user gave them */
+    uint64_t log_bytes; /* as they go to log and memtable */
     uint32_t deletes;
     const struct nokv_batch *batch; /* NULL: the single entry below */
     struct ikey key;                /* tag: kind byte, without its sequence number */
@@ -288,11 +294,7 @@ static enum nokv_status batch_insert(struct nokv_db *db, const struct write *w, 
         struct ikey key = {.user = w->key.user, .tag = key_tag(seq, tag_kind_byte(w->key.tag))};
         return memtable_add(db->mem, key, w->value);
     }
-    struct batch_reader reader = {.p = w->batch->bytes.data + BATCH_HEADER,
-                                  .end = w->batch->bytes.data + w->batch->bytes.size,
-                                  .left = w->count,
-                                  .seq = seq,
-                                  .where = "batch"};
+    struct batch_reader reader = batch_entries(w->batch, seq);
     for (;;) {
         struct batch_entry entry;
         bool more = false;
@@ -346,7 +348,7 @@ static enum nokv_status write_apply_locked(struct nokv_db *db, struct write *w, 
     return NOKV_OK;
 }
 
-static enum nokv_status write_run(struct nokv_db *db, struct write *w, const nokv_write_options *options)
+enum nokv_status write_sync_of(struct nokv_db *db, const nokv_write_options *options, nokv_sync *out_sync)
 {
     nokv_write_options given = {.sync = NOKV_SYNC_DEFAULT};
     if (options)
@@ -356,12 +358,20 @@ static enum nokv_status write_run(struct nokv_db *db, struct write *w, const nok
         sync = db->options.sync;
     if (sync != NOKV_SYNC_NONE && sync != NOKV_SYNC_COMMIT)
         return FAIL(INVALID, "nokv_write_options.sync is %d, which is none of nokv_sync", (int)sync);
+    *out_sync = sync;
+    return NOKV_OK;
+}
+
+/* *out_log: the log that has the record; 0: none has. */
+static enum nokv_status write_run(struct nokv_db *db, struct write *w, nokv_sync sync, uint64_t *out_log)
+{
     uint64_t end = 0;
     mutex_lock(&db->write_mu);
     enum nokv_status status = write_apply_locked(db, w, &end);
     uint64_t log = status == NOKV_OK ? rlog_number(db->wal) : 0;
-    uint64_t delay = status == NOKV_OK ? throttle_delay_locked(db, w->bytes) : 0;
+    uint64_t delay = status == NOKV_OK ? throttle_delay_locked(db, w->log_bytes) : 0;
     mutex_unlock(&db->write_mu);
+    *out_log = log;
     TRY(status);
     atomic_fetch_add_explicit(&db->wal_records, 1, memory_order_relaxed);
     if (sync == NOKV_SYNC_COMMIT)
@@ -374,42 +384,140 @@ static enum nokv_status write_run(struct nokv_db *db, struct write *w, const nok
 }
 
 static enum nokv_status write_single(struct nokv_db *db, unsigned kind, struct slice key, struct slice value,
-                                     const nokv_write_options *options)
+                                     nokv_sync sync, uint64_t *out_log)
 {
     uint8_t head[BATCH_ENTRY_HEAD_MAX];
-    struct write w = {.count = 1, .bytes = key.size + value.size, .deletes = kind == KEY_TOMBSTONE, .value = value};
+    struct write w = {.count = 1, .deletes = kind == KEY_TOMBSTONE, .value = value};
+    w.bytes = w.log_bytes = key.size + value.size;
     w.key = (struct ikey){.user = key, .tag = kind};
     w.parts[0] = slice_make(w.header, BATCH_HEADER);
     w.parts[1] = slice_make(head, batch_entry_head_encode(head, kind, key.size, value.size));
     w.parts[2] = key;
     w.parts[3] = value;
     w.part_count = value.size ? 4 : 3;
-    return write_run(db, &w, options);
+    return write_run(db, &w, sync, out_log);
+}
+
+enum nokv_status db_write_pointer(struct nokv_db *db, struct slice key, const struct vlog_pointer *p,
+                                  struct direct_use use, nokv_sync sync)
+{
+    uint8_t pointer[VLOG_POINTER_SIZE];
+    uint64_t log = 0;
+    vlog_pointer_encode(p, pointer);
+    enum nokv_status status = write_single(db, KEY_VALUE_POINTER, key, slice_make(pointer, sizeof pointer), sync, &log);
+    direct_end(db, use, log);
+    return status;
+}
+
+static enum nokv_status put_direct(struct nokv_db *db, struct slice key, struct slice value, nokv_sync sync)
+{
+    struct direct_use use;
+    struct vlog_pointer p;
+    TRY(direct_append(db, key, value, &use, &p));
+    return db_write_pointer(db, key, &p, use, sync);
 }
 
 nokv_status nokv_put(nokv_db *db, const void *key, size_t key_size, const void *value, size_t value_size,
                      const nokv_write_options *options)
 {
+    nokv_sync sync;
+    uint64_t log = 0;
     TRY(key_check(key, key_size));
     TRY(value_check(value, value_size));
-    return write_single(db, KEY_VALUE, slice_make(key, key_size), slice_make(value, value_size), options);
+    TRY(write_sync_of(db, options, &sync));
+    struct slice k = slice_make(key, key_size), v = slice_make(value, value_size);
+    if (UNLIKELY(value_size >= db->options.value_direct_min))
+        return put_direct(db, k, v, sync);
+    return write_single(db, KEY_VALUE, k, v, sync, &log);
 }
 
 nokv_status nokv_delete(nokv_db *db, const void *key, size_t key_size, const nokv_write_options *options)
 {
+    nokv_sync sync;
+    uint64_t log = 0;
     TRY(key_check(key, key_size));
-    return write_single(db, KEY_TOMBSTONE, slice_make(key, key_size), (struct slice){0}, options);
+    TRY(write_sync_of(db, options, &sync));
+    return write_single(db, KEY_TOMBSTONE, slice_make(key, key_size), (struct slice){0}, sync, &log);
+}
+
+/* ---- batches with large values ---------------------------------------------------------------------------------- */
+
+/* A copy of a batch in which pointers stand for the large values, and the uses that hold their segments. */
+struct direct_batch {
+    struct nokv_batch batch;
+    bool is_large; /* its values go to segments of its own */
+    struct direct_use *uses;
+    size_t use_count, use_capacity;
+};
+
+static enum nokv_status direct_batch_add(struct nokv_db *db, struct direct_batch *d, const struct batch_entry *e)
+{
+    struct vlog_pointer p;
+    uint8_t pointer[VLOG_POINTER_SIZE];
+    unsigned kind = tag_kind_byte(e->key.tag);
+    if (kind != KEY_VALUE || e->value.size < db->options.value_direct_min)
+        return batch_append(&d->batch, kind, e->key.user, e->value);
+    TRY(mem_grow(&d->uses, &d->use_capacity, d->use_count + 1, sizeof *d->uses));
+    struct direct_use *use = &d->uses[d->use_count];
+    if (d->is_large)
+        TRY(direct_append_own(db, d->use_count > 0 ? use - 1 : NULL, e->key.user, e->value, use, &p));
+    else
+        TRY(direct_append(db, e->key.user, e->value, use, &p));
+    d->use_count++;
+    vlog_pointer_encode(&p, pointer);
+    return batch_append(&d->batch, KEY_VALUE_POINTER, e->key.user, slice_make(pointer, sizeof pointer));
+}
+
+static enum nokv_status direct_batch_fill(struct nokv_db *db, struct direct_batch *d, const struct nokv_batch *from)
+{
+    struct batch_reader reader = batch_entries(from, 1);
+    for (;;) {
+        struct batch_entry entry;
+        bool more = false;
+        TRY(batch_reader_next(&reader, &entry, &more));
+        if (!more)
+            return NOKV_OK;
+        TRY(direct_batch_add(db, d, &entry));
+    }
+}
+
+static enum nokv_status write_batch(struct nokv_db *db, const struct nokv_batch *batch, uint64_t user_bytes,
+                                    nokv_sync sync, uint64_t *out_log)
+{
+    struct write w = {.count = batch->count, .bytes = user_bytes, .deletes = batch->deletes, .batch = batch};
+    w.log_bytes = batch->payload_bytes;
+    w.parts[0] = slice_make(w.header, BATCH_HEADER);
+    w.parts[1] = slice_make(batch->bytes.data + BATCH_HEADER, batch->bytes.size - BATCH_HEADER);
+    w.part_count = 2;
+    return write_run(db, &w, sync, out_log);
+}
+
+static enum nokv_status write_direct_batch(struct nokv_db *db, const struct nokv_batch *batch, nokv_sync sync)
+{
+    struct direct_batch d = {.is_large = direct_is_large(db, batch->payload_bytes)};
+    uint64_t log = 0;
+    enum nokv_status status = direct_batch_fill(db, &d, batch);
+    if (status == NOKV_OK && d.is_large)
+        status = direct_flush_own(db, d.uses, d.use_count);
+    if (status == NOKV_OK)
+        status = write_batch(db, &d.batch, batch->payload_bytes, sync, &log);
+    for (size_t i = 0; i < d.use_count; i++)
+        direct_end(db, d.uses[i], log);
+    mem_free(d.uses);
+    buf_deinit(&d.batch.bytes);
+    return status;
 }
 
 nokv_status nokv_write(nokv_db *db, nokv_batch *batch, const nokv_write_options *options)
 {
+    nokv_sync sync;
+    uint64_t log = 0;
     if (batch == NULL)
         return FAIL(INVALID, "nokv_write: batch is NULL");
+    TRY(write_sync_of(db, options, &sync));
     if (batch->count == 0)
         return db_check_writable(db);
-    struct write w = {.count = batch->count, .bytes = batch->payload_bytes, .deletes = batch->deletes, .batch = batch};
-    w.parts[0] = slice_make(w.header, BATCH_HEADER);
-    w.parts[1] = slice_make(batch->bytes.data + BATCH_HEADER, batch->bytes.size - BATCH_HEADER);
-    w.part_count = 2;
-    return write_run(db, &w, options);
+    if (batch->value_size_max >= db->options.value_direct_min)
+        return write_direct_batch(db, batch, sync);
+    return write_batch(db, batch, batch->payload_bytes, sync, &log);
 }

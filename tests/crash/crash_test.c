@@ -20,6 +20,21 @@ enum { CHAPTERS = 14, CHAPTER_WRITES = 40 };
 
 static const char dir[] = "db";
 
+/* All three homes of a value, segments that are soon full, and a collector that is never content. */
+static void values_draw(nokv_options *o, uint64_t *r)
+{
+    static const nokv_io_model models[] = {NOKV_IO_STD, NOKV_IO_DIRECT, NOKV_IO_URING};
+    o->value_separation_min = test_random(r) % 8 == 0 ? UINT32_MAX : 64 + (uint32_t)(test_random(r) % 800);
+    o->value_direct_min = o->value_separation_min;
+    if (o->value_direct_min != UINT32_MAX)
+        o->value_direct_min =
+            test_random(r) % 6 == 0 ? UINT32_MAX : o->value_direct_min + (uint32_t)(test_random(r) % 3000);
+    o->vlog_segment_bytes = 64 << 10;
+    o->vlog_space_amp_max = 1.05 + (double)(test_random(r) % 4) / 10;
+    o->vlog_write = models[test_random(r) % 3];
+    o->vlog_read = (nokv_vlog_read)(test_random(r) % 5);
+}
+
 static void options_draw(nokv_options *o, uint64_t seed)
 {
     uint64_t r = seed;
@@ -34,6 +49,7 @@ static void options_draw(nokv_options *o, uint64_t seed)
     o->l0_busy_files = o->l0_compact_files;
     o->filter_bits_per_key = test_random(&r) % 4 == 0 ? UINT32_MAX : 10;
     o->background_io = test_random(&r) % 4 == 0 ? NOKV_IO_URING : NOKV_IO_STD;
+    values_draw(o, &r);
 }
 
 /* ---- a chapter -------------------------------------------------------------------------------------------------- */
@@ -57,6 +73,18 @@ static enum nokv_status chapter_step(struct history *h, nokv_db *db, uint64_t *r
     return status;
 }
 
+/* What the histories made the value log do, so that a test of nothing is noticed. */
+static uint64_t direct_bytes, moved_bytes, reclaimed_bytes;
+
+static void stats_add(nokv_db *db)
+{
+    nokv_stats stats = {.struct_size = sizeof stats};
+    OK(nokv_stats_get(db, false, &stats));
+    direct_bytes += stats.vlog_direct_bytes;
+    moved_bytes += stats.vlog_moved_bytes;
+    reclaimed_bytes += stats.vlog_reclaimed_bytes;
+}
+
 /* From open to close. Returns the first failure, which is the crash. */
 static enum nokv_status chapter_run(struct sim *sim, const nokv_options *options, struct history *h, uint64_t seed)
 {
@@ -75,6 +103,7 @@ static enum nokv_status chapter_run(struct sim *sim, const nokv_options *options
         status = chapter_step(h, db, &seed);
     }
     nokv_snapshot_release(db, snapshot);
+    stats_add(db);
     enum nokv_status closed = nokv_close(db);
     if (status == NOKV_OK)
         status = closed;
@@ -87,7 +116,7 @@ static enum nokv_status chapter_run(struct sim *sim, const nokv_options *options
 /* ---- after the crash -------------------------------------------------------------------------------------------- */
 
 struct file_count {
-    uint64_t tables, temps, manifests;
+    uint64_t tables, temps, manifests, segments;
 };
 
 static bool file_count_one(void *arg, const char *path, uint64_t size)
@@ -97,6 +126,7 @@ static bool file_count_one(void *arg, const char *path, uint64_t size)
     (void)size;
     const char *name = slash ? slash + 1 : path;
     c->tables += strstr(name, ".sst") != NULL && strstr(name, ".tmp") == NULL;
+    c->segments += strstr(name, ".vlog") != NULL;
     c->temps += strstr(name, ".tmp") != NULL;
     c->manifests += strncmp(name, "MANIFEST-", 9) == 0;
     return true;
@@ -112,6 +142,9 @@ static void orphans_check(struct sim *sim, nokv_db *db, const char *what)
         fail_msg("%s: %llu temporary files, %llu MANIFESTs, %llu tables of which %llu are in use", what,
                  (unsigned long long)c.temps, (unsigned long long)c.manifests, (unsigned long long)c.tables,
                  (unsigned long long)stats.components[NOKV_COMPONENT_SST].files);
+    if (c.segments != stats.components[NOKV_COMPONENT_VLOG].files)
+        fail_msg("%s: %llu segments of which %llu are in use", what, (unsigned long long)c.segments,
+                 (unsigned long long)stats.components[NOKV_COMPONENT_VLOG].files);
 }
 
 /* An open that is cut short, at a random step. */
@@ -227,8 +260,12 @@ static void test_crash_at_every_step(void **state)
     }
     printf("%llu seeds, at least %llu steps each, %llu crashes\n", (unsigned long long)seed_count,
            (unsigned long long)least, (unsigned long long)crashes);
+    printf("value log: %llu bytes written directly, %llu moved, %llu of files removed\n",
+           (unsigned long long)direct_bytes, (unsigned long long)moved_bytes, (unsigned long long)reclaimed_bytes);
     if (chapters_per_seed == CHAPTERS)
         assert_true(least >= 2000);
+    if (seed_count >= 10)
+        assert_true(direct_bytes > 0 && moved_bytes > 0 && reclaimed_bytes > 0);
 }
 
 int main(int argc, char **argv)

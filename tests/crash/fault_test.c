@@ -28,6 +28,10 @@ static void options_make(nokv_options *o, bool inline_work)
     o->level_ratio = 2;
     o->l0_compact_files = 2;
     o->l0_busy_files = 2;
+    o->value_separation_min = 200;
+    o->value_direct_min = 2000;
+    o->vlog_segment_bytes = 64 << 10;
+    o->vlog_space_amp_max = 1.1;
 }
 
 /* Open, write, flush, compact, close; stops writing at the first error, reads on, and returns it. */
@@ -178,7 +182,8 @@ static void test_full_disk_and_room_again(void **state)
     nokv_db *db = NULL;
     nokv_options options;
     uint64_t random = seed_base;
-    struct sim_options so = {.seed = seed_base, .capacity_bytes = 600 << 10};
+    const uint64_t small = 1500 << 10; /* with the shared buffers of log and value log */
+    struct sim_options so = {.seed = seed_base, .capacity_bytes = small};
     memset(&h, 0, sizeof h);
     options_make(&options, true);
     OK(sim_create(&so, &sim));
@@ -196,7 +201,7 @@ static void test_full_disk_and_room_again(void **state)
         OK(nokv_flush(db));
         for (int i = 0; i < 100; i++)
             OK(history_write_next(&h, db, &random, i % 50 == 0));
-        sim_set_capacity(sim, 600 << 10);
+        sim_set_capacity(sim, small);
     }
     sim_set_capacity(sim, 8 << 20);
     OK(nokv_close(db));

@@ -44,8 +44,9 @@ struct run {
     struct held_value pins[PIN_SLOTS];
     struct held_iter iters[ITER_SLOTS];
     nokv_batch *batch;
-    uint64_t rng;      /* of the operation that runs */
-    uint64_t value_id; /* the next one */
+    uint64_t rng;             /* of the operation that runs */
+    uint64_t value_id;        /* the next one */
+    uint64_t separated_least; /* no smaller value was ever put into the value log */
     uint8_t *value, *copy, *probe;
     struct run_report *report;
 };
@@ -127,6 +128,21 @@ static uint32_t draw_filter_bits(struct run *r)
     return bits[draw(r, ARRAY_COUNT(bits))];
 }
 
+/* All three homes of a value, and a collector that soon has something to do. */
+static void draw_value_options(struct run *r, nokv_options *o)
+{
+    static const uint32_t homes[] = {32, 100, 512, 3000, UINT32_MAX};
+    static const nokv_io_model models[] = {NOKV_IO_STD, NOKV_IO_DIRECT, NOKV_IO_URING};
+    size_t separation = draw(r, ARRAY_COUNT(homes)), direct = separation + draw(r, ARRAY_COUNT(homes) - separation);
+    o->value_separation_min = homes[separation];
+    o->value_direct_min = homes[direct];
+    o->vlog_segment_bytes = (64ull << 10) << draw(r, 5);
+    o->vlog_space_amp_max = 1.05 + (double)draw(r, 10) / 10;
+    o->vlog_read = (nokv_vlog_read)draw(r, 5);
+    o->vlog_write = models[draw(r, ARRAY_COUNT(models))];
+    r->separated_least = u64_min(r->separated_least, o->value_separation_min);
+}
+
 static void draw_options(struct run *r)
 {
     nokv_options *o = &r->options;
@@ -147,6 +163,7 @@ static void draw_options(struct run *r)
     static const nokv_io_model models[] = {NOKV_IO_STD, NOKV_IO_STD, NOKV_IO_DIRECT, NOKV_IO_URING};
     o->wal_write = models[draw(r, ARRAY_COUNT(models))];
     o->background_io = models[draw(r, ARRAY_COUNT(models))];
+    draw_value_options(r, o);
 }
 
 static const nokv_write_options *draw_write_options(struct run *r)
@@ -175,12 +192,35 @@ static const nokv_write_options *write_options(struct run *r)
     return o == NULL && r->options.sync == NOKV_SYNC_COMMIT && !one_in(r, 8) ? &plain : o;
 }
 
+/* Now and then given up first, which leaves no trace. */
+static void put_in_parts(struct run *r, struct slice key, struct slice value)
+{
+    nokv_value_writer *w;
+    uint64_t size_max = one_in(r, 3) ? 0 : value.size + draw(r, 1000);
+    CHECK_OK(nokv_value_writer_open(r->db, key.data, key.size, size_max, &w));
+    bool abandon = one_in(r, 4);
+    for (size_t off = 0; off < value.size && !(abandon && one_in(r, 3));) {
+        size_t n = 1 + draw(r, value.size - off);
+        CHECK_OK(nokv_value_writer_append(w, value.data + off, n));
+        off += n;
+    }
+    if (!abandon) {
+        CHECK_OK(nokv_value_writer_commit(w, write_options(r)));
+        return;
+    }
+    nokv_value_writer_abandon(w);
+    CHECK_OK(nokv_put(r->db, key.data, key.size, value.data, value.size, write_options(r)));
+}
+
 static void op_put(struct run *r)
 {
     size_t key = draw_key(r);
     uint64_t id = r->value_id++;
-    struct slice value = oracle_value(&r->u, id, r->value);
-    CHECK_OK(nokv_put(r->db, r->u.keys[key].data, r->u.keys[key].size, value.data, value.size, write_options(r)));
+    struct slice k = r->u.keys[key], value = oracle_value(&r->u, id, r->value);
+    if (one_in(r, 4))
+        put_in_parts(r, k, value);
+    else
+        CHECK_OK(nokv_put(r->db, k.data, k.size, value.data, value.size, write_options(r)));
     r->now->ids[key] = id;
 }
 
@@ -247,6 +287,22 @@ static void check_get_copy(struct run *r, struct slice key, uint64_t id, const n
     }
 }
 
+static void check_get_range(struct run *r, struct slice key, uint64_t id, const nokv_snapshot *snapshot)
+{
+    nokv_read_options options = {.struct_size = sizeof options, .snapshot = snapshot};
+    uint64_t off = draw(r, 3000), whole = UINT64_MAX;
+    size_t wanted = draw(r, 5000), size = SIZE_MAX;
+    nokv_status status =
+        nokv_get_range(r->db, key.data, key.size, snapshot ? &options : NULL, off, r->copy, wanted, &size, &whole);
+    CHECK(status == (id == 0 ? NOKV_ERR_NOT_FOUND : NOKV_OK));
+    if (id == 0)
+        return;
+    struct slice value = oracle_value(&r->u, id, r->value);
+    size_t left = off < value.size ? value.size - off : 0;
+    CHECK(whole == value.size && size == (wanted < left ? wanted : left));
+    CHECK(size == 0 || memcmp(r->copy, value.data + off, size) == 0);
+}
+
 static void op_get(struct run *r)
 {
     const nokv_snapshot *snapshot;
@@ -257,6 +313,8 @@ static void op_get(struct run *r)
         uint64_t id = index < r->u.count ? state->ids[index] : 0;
         if (key.size > 0 && key.size <= NOKV_KEY_SIZE_MAX && one_in(r, 4))
             check_get_copy(r, key, id, snapshot);
+        else if (key.size > 0 && key.size <= NOKV_KEY_SIZE_MAX && one_in(r, 4))
+            check_get_range(r, key, id, snapshot);
         else
             check_get(r, key, id, snapshot);
     }
@@ -353,15 +411,20 @@ static void iter_check(struct run *r, struct held_iter *h)
     CHECK(nokv_iter_valid(h->iter) == c->valid);
     if (!c->valid)
         return;
-    nokv_slice key = nokv_iter_key(h->iter), value = nokv_iter_value(h->iter);
+    nokv_slice key = nokv_iter_key(h->iter), value = {0};
+    size_t value_size = nokv_iter_value_size(h->iter);
+    if (!one_in(r, 5))
+        value = nokv_iter_value(h->iter);
     struct slice wanted = r->u.keys[c->pos];
     CHECK(key.size == wanted.size && memcmp(key.data, wanted.data, key.size) == 0);
-    CHECK(oracle_value_matches(&r->u, c->state->ids[c->pos], value.data, value.size));
+    CHECK(value_size == oracle_value(&r->u, c->state->ids[c->pos], r->value).size);
+    CHECK(value.data == NULL || oracle_value_matches(&r->u, c->state->ids[c->pos], value.data, value.size));
     size_t slot = h->remembered < REMEMBERED ? h->remembered++ : draw(r, REMEMBERED * 8);
     if (slot >= REMEMBERED)
         return;
     h->keys[slot] = key;
-    h->values[slot] = value;
+    h->values[slot] =
+        value_size < r->separated_least ? value : (nokv_slice){0}; /* those of the value log do not stay */
     h->indexes[slot] = c->pos;
     h->ids[slot] = c->state->ids[c->pos];
 }
@@ -402,7 +465,8 @@ static void iter_end(struct run *r, struct held_iter *h)
     for (size_t i = 0; i < h->remembered; i++) {
         struct slice wanted = r->u.keys[h->indexes[i]];
         CHECK(h->keys[i].size == wanted.size && memcmp(h->keys[i].data, wanted.data, wanted.size) == 0);
-        CHECK(oracle_value_matches(&r->u, h->ids[i], h->values[i].data, h->values[i].size));
+        if (h->values[i].data)
+            CHECK(oracle_value_matches(&r->u, h->ids[i], h->values[i].data, h->values[i].size));
     }
     nokv_iter_destroy(h->iter);
     h->iter = NULL;
@@ -444,6 +508,8 @@ static void op_compact(struct run *r)
     struct slice first = one_in(r, 2) ? r->u.keys[draw_key(r)] : (struct slice){0};
     struct slice last = one_in(r, 2) ? r->u.keys[draw_key(r)] : (struct slice){0};
     CHECK_OK(nokv_compact_range(r->db, first.data, first.size, last.data, last.size));
+    if (one_in(r, 2))
+        CHECK_OK(nokv_vlog_collect(r->db, one_in(r, 2) ? 1.0 : 0));
 }
 
 static void op_verify(struct run *r)
@@ -553,7 +619,7 @@ static void op_run(struct run *r, enum op_kind kind)
 
 static void run_init(struct run *r, const char *dir, uint64_t seed, struct run_report *report)
 {
-    *r = (struct run){.dir = dir, .rng = seed, .report = report};
+    *r = (struct run){.dir = dir, .rng = seed, .report = report, .separated_least = UINT64_MAX};
     universe_init(&r->u, seed);
     r->now = state_create(&r->u);
     r->value = malloc(oracle_value_max());

@@ -63,7 +63,7 @@ static void json_field(json_t *object, const char *name, nokv_slice bytes, bool 
     free(text);
 }
 
-static void print_json(const struct scan *scan, const nokv_iter *iter)
+static void print_json(const struct scan *scan, nokv_iter *iter)
 {
     json_t *object = json_object();
     json_field(object, "key", nokv_iter_key(iter), scan->hex);
@@ -81,7 +81,7 @@ static void print_plain(const struct scan *scan, nokv_slice bytes)
         escape_print(stdout, bytes.data, bytes.size);
 }
 
-static void print_entry(const struct scan *scan, const nokv_iter *iter)
+static void print_entry(const struct scan *scan, nokv_iter *iter)
 {
     if (scan->json) {
         print_json(scan, iter);

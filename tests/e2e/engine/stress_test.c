@@ -195,7 +195,7 @@ static void walk_leave_group(struct walk *w)
     w->parts = 0;
 }
 
-static void walk_entry(struct walk *w, const nokv_iter *it)
+static void walk_entry(struct walk *w, nokv_iter *it)
 {
     nokv_slice key = nokv_iter_key(it), value = nokv_iter_value(it);
     unsigned writer = 0, group = 0, part = 0;

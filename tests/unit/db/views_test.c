@@ -29,7 +29,7 @@ static void check_version(nokv_db *db, uint64_t v, const nokv_snapshot *snapshot
         kv_check_at(db, i, version_of(i, v), snapshot);
 }
 
-static void check_entry(const nokv_iter *it, uint64_t i, uint64_t v)
+static void check_entry(nokv_iter *it, uint64_t i, uint64_t v)
 {
     char key[24], value[256];
     assert_true(nokv_iter_valid(it));

@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Iterators: what the user walks over. A view is held from creation to destruction, so that every file and memtable
+ * stays where it is, and keys and values are handed out in place.
+ *
+ * A value in the value log is looked for when it is asked for, and not before: a scan of keys reads no byte of it. It
+ * is handed out in place where its segment is mapped, and otherwise copied into a buffer of the iterator. Whoever has
+ * asked for STREAK_MIN copied values one after the other is taken to want the next ones too: see ahead.c. Entries whose
+ * value needs no copy neither help nor hinder.
+ *
+ * [I1] `at` has the current entry: it is `iter`, or belongs to `ahead`, and then `iter` stands somewhere further on.
+ * [I2] `streak` is not 0 while `at` belongs to `ahead`: moves that have nothing to do with it look at that one field.
+ *
+ * Failure: an iterator that met damage is not valid and says why; a value that cannot be read ends it in the same way.
+ */
+#include "base/alloc.h"
+#include "db/db.h"
+
+enum { STREAK_MIN = 2 };
+
+struct nokv_iter {
+    struct iter *iter;
+    const struct iter *at; /* [I1] */
+    struct view *view;
+    struct nokv_db *db;
+    enum nokv_status failed; /* why a value could not be read; the iterator is not valid until it is positioned anew */
+    bool has_value;          /* `value` is the current entry's */
+    struct slice value;      /* in place, or in `copy` */
+    uint8_t *copy;           /* the last value that was read with system calls */
+    size_t copy_capacity;
+    unsigned streak;     /* copied values asked for without a gap, up to STREAK_MIN + 1; at least 1 with [I2] */
+    bool backward;       /* the direction of the last move in a streak */
+    struct ahead *ahead; /* NULL until first needed */
+};
+
+struct view *db_view_acquire(struct nokv_db *db)
+{
+    epoch_enter();
+    struct view *v = atomic_load_explicit(&db->view, memory_order_seq_cst);
+    view_ref(v); /* the database's own reference cannot go while we are inside */
+    epoch_exit();
+    return v;
+}
+
+static enum nokv_status view_iters_create(const struct view *v, struct iter **iters, size_t *out_count)
+{
+    size_t count = 0, tables = 0;
+    enum nokv_status status = memtable_iter_create(v->mem, &iters[count]);
+    count += status == NOKV_OK;
+    for (size_t i = 0; i < v->immutable_count && status == NOKV_OK; i++) {
+        status = memtable_iter_create(v->immutables[i], &iters[count]);
+        count += status == NOKV_OK;
+    }
+    if (status == NOKV_OK)
+        status = version_iters_create(v->version, iters + count, &tables);
+    if (status != NOKV_OK) {
+        while (count > 0)
+            iter_destroy(iters[--count]);
+        return status;
+    }
+    *out_count = count + tables;
+    return NOKV_OK;
+}
+
+static enum nokv_status view_iter_build(const struct view *v, const struct iter_view_options *options,
+                                        struct iter **out_iter)
+{
+    struct iter *merged = NULL;
+    size_t count = 0;
+    struct iter **iters CLEANUP(mem_free_ptr) =
+        mem_alloc((1 + v->immutable_count + version_iter_count(v->version)) * sizeof *iters);
+    if (iters == NULL)
+        return FAIL(NO_MEMORY, "no memory for an iterator");
+    TRY(view_iters_create(v, iters, &count));
+    enum nokv_status status = iter_merge_create(iters, count, &merged);
+    if (status != NOKV_OK) {
+        while (count > 0)
+            iter_destroy(iters[--count]);
+        return status;
+    }
+    status = iter_view_create(merged, options, out_iter);
+    if (status != NOKV_OK)
+        iter_destroy(merged);
+    return status;
+}
+
+static struct slice slice_of(nokv_slice s)
+{
+    return slice_make(s.data, s.size);
+}
+
+nokv_status nokv_iter_create(nokv_db *db, const nokv_iter_options *options, nokv_iter **out_iter)
+{
+    nokv_iter_options given = {0};
+    if (options)
+        TRY(call_options_copy(options, "nokv_iter_options", sizeof given, &given));
+    TRY(epoch_register());
+    struct nokv_iter *it = mem_zalloc(sizeof *it);
+    if (it == NULL)
+        return FAIL(NO_MEMORY, "no memory for an iterator");
+    it->db = db;
+    it->view = db_view_acquire(db);
+    struct iter_view_options o = {.now_ms = io_wall_ms(db->io),
+                                  .seq = db_read_seq(db, given.snapshot), /* after the view: see install.c */
+                                  .lower = slice_of(given.lower),
+                                  .upper = slice_of(given.upper),
+                                  .prefix = slice_of(given.prefix)};
+    enum nokv_status status = view_iter_build(it->view, &o, &it->iter);
+    if (status != NOKV_OK) {
+        view_unref(it->view);
+        mem_free(it);
+        return status;
+    }
+    it->at = it->iter;
+    atomic_fetch_add_explicit(&db_counters(db)->iterators, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&db->references, 1, memory_order_relaxed);
+    *out_iter = it;
+    return NOKV_OK;
+}
+
+void nokv_iter_destroy(nokv_iter *iter)
+{
+    if (iter == NULL)
+        return;
+    ahead_destroy(iter->ahead);
+    iter_destroy(iter->iter);
+    view_unref(iter->view);
+    mem_free(iter->copy);
+    atomic_fetch_sub_explicit(&iter->db->references, 1, memory_order_release);
+    mem_free(iter);
+}
+
+/* ---- moving ----------------------------------------------------------------------------------------------------- */
+
+/* The position changes. */
+static void value_forget(nokv_iter *iter)
+{
+    iter->failed = NOKV_OK;
+    iter->has_value = false;
+}
+
+/* ... and has nothing to do with the one before. */
+static void position_forget(nokv_iter *iter)
+{
+    value_forget(iter);
+    if (iter->ahead)
+        ahead_forget(iter->ahead);
+    iter->at = iter->iter;
+    iter->streak = 0;
+}
+
+void nokv_iter_first(nokv_iter *iter)
+{
+    position_forget(iter);
+    iter_first(iter->iter);
+}
+
+void nokv_iter_last(nokv_iter *iter)
+{
+    position_forget(iter);
+    iter_last(iter->iter);
+}
+
+/* Any key is a valid target: an empty one is below all, a longer one than the limit lies between two keys. */
+void nokv_iter_seek(nokv_iter *iter, const void *key, size_t key_size)
+{
+    position_forget(iter);
+    iter_seek(iter->iter, (struct ikey){.user = slice_make(key, key_size), .tag = UINT64_MAX});
+}
+
+void nokv_iter_seek_for_prev(nokv_iter *iter, const void *key, size_t key_size)
+{
+    position_forget(iter);
+    iter_seek_for_prev(iter->iter, (struct ikey){.user = slice_make(key, key_size), .tag = 0});
+}
+
+static bool is_pointer(const nokv_iter *iter)
+{
+    return tag_kind_byte(iter->at->key.tag) == KEY_VALUE_POINTER;
+}
+
+static bool is_ahead(const nokv_iter *iter)
+{
+    return iter->at != iter->iter;
+}
+
+/* What the coming move means for the streak; a turn ends the look ahead. */
+static void streak_go_on(nokv_iter *iter, bool backward)
+{
+    bool was_skipped = is_pointer(iter) && !iter->has_value;
+    if (iter->backward != backward) {
+        iter->backward = backward;
+        iter->streak = was_skipped ? 0 : 1;
+        if (is_ahead(iter))
+            iter->at = ahead_return(iter->ahead);
+    } else if (was_skipped) {
+        iter->streak = is_ahead(iter); /* [I2] */
+        if (iter->ahead)
+            ahead_slow_down(iter->ahead);
+    }
+}
+
+static void move_in_streak(nokv_iter *iter, bool backward)
+{
+    streak_go_on(iter, backward);
+    value_forget(iter);
+    if (is_ahead(iter))
+        iter->at = ahead_step(iter->ahead);
+    else if (iter->iter->valid && backward)
+        iter_prev(iter->iter);
+    else if (iter->iter->valid)
+        iter_next(iter->iter);
+}
+
+void nokv_iter_next(nokv_iter *iter)
+{
+    ASSERT(nokv_iter_valid(iter));
+    if (UNLIKELY(iter->streak != 0)) {
+        move_in_streak(iter, false);
+        return;
+    }
+    value_forget(iter);
+    iter_next(iter->iter);
+}
+
+void nokv_iter_prev(nokv_iter *iter)
+{
+    ASSERT(nokv_iter_valid(iter));
+    if (UNLIKELY(iter->streak != 0)) {
+        move_in_streak(iter, true);
+        return;
+    }
+    value_forget(iter);
+    iter_prev(iter->iter);
+}
+
+/* ---- the current entry ------------------------------------------------------------------------------------------ */
+
+bool nokv_iter_valid(const nokv_iter *iter)
+{
+    return iter->at->valid && iter->failed == NOKV_OK;
+}
+
+nokv_status nokv_iter_status(const nokv_iter *iter)
+{
+    return iter->failed != NOKV_OK ? iter->failed : iter->at->status;
+}
+
+nokv_slice nokv_iter_key(const nokv_iter *iter)
+{
+    ASSERT(nokv_iter_valid(iter));
+    struct slice key = iter->at->key.user;
+    return (nokv_slice){.data = key.data, .size = key.size};
+}
+
+/* ---- values ----------------------------------------------------------------------------------------------------- */
+
+static enum nokv_status copy_reserve(nokv_iter *iter, size_t size)
+{
+    if (size <= iter->copy_capacity)
+        return NOKV_OK;
+    size_t capacity = size + size / 4;
+    uint8_t *copy = mem_alloc(capacity);
+    if (copy == NULL)
+        return FAIL(NO_MEMORY, "no memory for a value of %zu bytes", size);
+    mem_free(iter->copy);
+    iter->copy = copy;
+    iter->copy_capacity = capacity;
+    return NOKV_OK;
+}
+
+static void look_ahead(nokv_iter *iter)
+{
+    if (iter->ahead == NULL)
+        iter->ahead = ahead_create(iter->iter, iter->view->segments, iter->db->io);
+    if (iter->ahead != NULL)
+        iter->at = ahead_look(iter->ahead, iter->backward);
+}
+
+/* A value that is not handed out in place. */
+static enum nokv_status value_copy(nokv_iter *iter, struct segment *segment, const struct vlog_pointer *p)
+{
+    if (iter->streak >= STREAK_MIN)
+        look_ahead(iter);
+    iter->streak = (unsigned)u64_min(iter->streak + 1, STREAK_MIN + 1);
+    if (is_ahead(iter) && ahead_take(iter->ahead, segment, p, &iter->value))
+        return NOKV_OK;
+    TRY(copy_reserve(iter, p->value_size));
+    TRY(segment_read(segment, p, iter->at->key.user, 0, iter->copy, p->value_size));
+    iter->value = slice_make(iter->copy, p->value_size);
+    return NOKV_OK;
+}
+
+static enum nokv_status value_read(nokv_iter *iter)
+{
+    struct vlog_pointer p;
+    struct segment *segment;
+    TRY(segment_follow(iter->view->segments, iter->at->value, &p, &segment));
+    TRY(segment_read_in_place(segment, &p, iter->at->key.user, &iter->value));
+    if (iter->value.data == NULL)
+        TRY(value_copy(iter, segment, &p));
+    iter->has_value = true;
+    return NOKV_OK;
+}
+
+nokv_slice nokv_iter_value(nokv_iter *iter)
+{
+    ASSERT(nokv_iter_valid(iter));
+    if (LIKELY(!is_pointer(iter)))
+        return (nokv_slice){.data = iter->at->value.data, .size = iter->at->value.size};
+    if (!iter->has_value)
+        iter->failed = value_read(iter);
+    if (iter->failed != NOKV_OK)
+        return (nokv_slice){0};
+    return (nokv_slice){.data = iter->value.data, .size = iter->value.size};
+}
+
+size_t nokv_iter_value_size(const nokv_iter *iter)
+{
+    ASSERT(nokv_iter_valid(iter));
+    struct vlog_pointer p;
+    if (!is_pointer(iter))
+        return iter->at->value.size;
+    return vlog_pointer_decode(iter->at->value, &p) == NOKV_OK ? p.value_size : 0;
+}
