@@ -108,9 +108,10 @@ static void print_option(FILE *out, const struct cli_option *o)
     if (o->letter)
         snprintf(letter, sizeof letter, "-%c, ", o->letter);
     snprintf(left, sizeof left, "%s--%s%s%s", letter, o->name, o->argument ? " " : "", o->argument ? o->argument : "");
-    fprintf(out, "  %-22s ", left);
     if (strlen(left) > 22)
-        fprintf(out, "\n%25s", "");
+        fprintf(out, "  %s\n%25s", left, "");
+    else
+        fprintf(out, "  %-22s ", left);
     for (const char *line = o->help; line;) {
         const char *end = strchr(line, '\n');
         fprintf(out, "%.*s\n", end ? (int)(end - line) : (int)strlen(line), line);
@@ -157,6 +158,55 @@ bool cli_number(const struct cli_args *args, const char *name, uint64_t min, uin
     return true;
 }
 
+bool cli_ratio(const struct cli_args *args, const char *name, double min, double max, double *out_ratio)
+{
+    const char *text = cli_value(args, name);
+    if (!text)
+        return true;
+    char *end;
+    double ratio = strtod(text, &end);
+    if (text[0] < '0' || text[0] > '9' || *end || !(ratio >= min && ratio <= max)) {
+        cli_usage_error(args, "--%s: '%s' is not a number from %g to %g", name, text, min, max);
+        return false;
+    }
+    *out_ratio = ratio;
+    return true;
+}
+
+/* "512", "16K", "1MiB", "none": bytes, UINT32_MAX for none; UINT64_MAX when it is nothing of that. */
+static uint64_t parse_size(const char *text)
+{
+    static const char *const units[] = {"", "K", "M", "G"};
+    if (strcmp(text, "none") == 0)
+        return UINT32_MAX;
+    char *end;
+    errno = 0;
+    unsigned long long number = strtoull(text, &end, 10);
+    if (text[0] < '0' || text[0] > '9' || errno || number > UINT32_MAX)
+        return UINT64_MAX;
+    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
+        size_t length = strlen(units[i]);
+        if (strncmp(end, units[i], length) == 0 && (end[length] == '\0' || (i > 0 && strcmp(end + length, "iB") == 0)))
+            return (uint64_t)number << 10 * i;
+    }
+    return UINT64_MAX;
+}
+
+/* The option's argument as a size in [min, max], or "none"; untouched when absent. */
+static bool size_option(const struct cli_args *args, const char *name, uint32_t min, uint32_t *out_size)
+{
+    const char *text = cli_value(args, name);
+    if (!text)
+        return true;
+    uint64_t size = parse_size(text);
+    if (size < min || size > UINT32_MAX) {
+        cli_usage_error(args, "--%s: '%s' is not a size from %u bytes on (512, 16K, 1M), nor 'none'", name, text, min);
+        return false;
+    }
+    *out_size = (uint32_t)size;
+    return true;
+}
+
 static void print_error(const struct cli_args *args, const char *format, va_list list)
 {
     fflush(stdout); /* keep what was printed before in front of the message */
@@ -171,6 +221,17 @@ void cli_error(const struct cli_args *args, const char *format, ...)
     va_start(list, format);
     print_error(args, format, list);
     va_end(list);
+}
+
+#define NAME_SHOWN_MAX 200
+
+void cli_left_out(const struct cli_args *args, const void *key, size_t key_size, const char *why)
+{
+    struct bytes name = {0};
+    bool cut = key_size > NAME_SHOWN_MAX;
+    escape_append(&name, key, cut ? NAME_SHOWN_MAX : key_size);
+    cli_error(args, "left out: %.*s%s: %s", (int)name.size, name.data ? name.data : "", cut ? "..." : "", why);
+    bytes_deinit(&name);
 }
 
 enum cli_exit cli_usage_error(const struct cli_args *args, const char *format, ...)
@@ -201,17 +262,40 @@ enum cli_exit cli_finish_output(const struct cli_args *args, enum cli_exit code)
     return CLI_FAILED;
 }
 
-enum cli_exit cli_open(const struct cli_args *args, const char *path, enum cli_open mode, nokv_db **out_db)
+#define SEPARATE_MIN_DEFAULT 512 /* of the engine, which moves the other default along by itself */
+
+static enum cli_exit open_with(const struct cli_args *args, const char *path, enum cli_open mode, nokv_options *options,
+                               nokv_db **out_db)
 {
-    nokv_options options;
-    nokv_options_init(&options);
-    options.create_if_missing = mode == CLI_CREATE;
-    options.read_only = mode == CLI_READ;
-    nokv_status status = nokv_open(path, &options, out_db);
+    options->create_if_missing = mode == CLI_CREATE;
+    options->read_only = mode == CLI_READ;
+    nokv_status status = nokv_open(path, options, out_db);
     if (status == NOKV_OK)
         return CLI_OK;
     cli_status_error(args, status);
     return CLI_FAILED;
+}
+
+enum cli_exit cli_open(const struct cli_args *args, const char *path, enum cli_open mode, nokv_db **out_db)
+{
+    nokv_options options;
+    nokv_options_init(&options);
+    return open_with(args, path, mode, &options, out_db);
+}
+
+enum cli_exit cli_open_tuned(const struct cli_args *args, const char *path, enum cli_open mode, nokv_db **out_db)
+{
+    nokv_options options;
+    nokv_options_init(&options);
+    if (!size_option(args, "separate-min", 32, &options.value_separation_min) ||
+        !size_option(args, "direct-min", 32, &options.value_direct_min))
+        return CLI_USAGE;
+    bool both = cli_flag(args, "separate-min") && cli_flag(args, "direct-min");
+    if (both && options.value_direct_min < options.value_separation_min)
+        return cli_usage_error(args, "--direct-min is less than --separate-min");
+    if (!both && options.value_direct_min > 0 && options.value_direct_min < SEPARATE_MIN_DEFAULT)
+        options.value_separation_min = options.value_direct_min;
+    return open_with(args, path, mode, &options, out_db);
 }
 
 enum cli_exit cli_close(const struct cli_args *args, nokv_db *db, enum cli_exit code)

@@ -61,6 +61,7 @@ struct cli_args {
 extern const struct cli_command put_command, get_command, delete_command, scan_command;
 extern const struct cli_command import_command, export_command, verify_command;
 extern const struct cli_command stats_command, dump_command, compact_command, probe_command;
+extern const struct cli_command vlog_command, salvage_command;
 
 /* ---- arguments (args.c) --------------------------------------------------------------------------------------- */
 
@@ -74,11 +75,15 @@ bool cli_flag(const struct cli_args *args, const char *name);
 const char *cli_value(const struct cli_args *args, const char *name);
 /* The option's argument as a decimal number in [min, max], *out_number untouched when absent. Reports what is wrong. */
 bool cli_number(const struct cli_args *args, const char *name, uint64_t min, uint64_t max, uint64_t *out_number);
+/* The same for a number with a fraction, as 1.25. */
+bool cli_ratio(const struct cli_args *args, const char *name, double min, double max, double *out_ratio);
 
 /* ---- messages (args.c) ---------------------------------------------------------------------------------------- */
 
 /* "nokv: get: ..." on standard error. */
 void cli_error(const struct cli_args *args, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* "nokv: export: left out: KEY: why", the key escaped and, when it is long, cut. */
+void cli_left_out(const struct cli_args *args, const void *key, size_t key_size, const char *why);
 /* The same with a hint at --help; returns CLI_USAGE. */
 enum cli_exit cli_usage_error(const struct cli_args *args, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
@@ -93,6 +98,16 @@ enum cli_open { CLI_READ, CLI_WRITE, CLI_CREATE };
 
 /* Open the database and report a failure: CLI_OK or CLI_FAILED. CLI_READ never writes a byte below the directory. */
 enum cli_exit cli_open(const struct cli_args *args, const char *path, enum cli_open mode, nokv_db **out_db);
+/*
+ * The same with what --separate-min and --direct-min say, for a command whose table has CLI_VLOG_OPTIONS; CLI_USAGE
+ * when they make no sense. Where only one is given it moves the other's default along.
+ */
+enum cli_exit cli_open_tuned(const struct cli_args *args, const char *path, enum cli_open mode, nokv_db **out_db);
+/* clang-format off */
+#define CLI_VLOG_OPTIONS                                                                                            \
+    {"separate-min", 0, "SIZE", "values from SIZE on go to the value log: 512, 16K,\n1M, or none (default 512)"},    \
+    {"direct-min", 0, "SIZE", "values from SIZE on go there directly, ahead of the\nlog and written once (default 16K)"}
+/* clang-format on */
 /* Close a database that was opened for reading (cannot fail), or `code` made worse by a close that failed. */
 enum cli_exit cli_close(const struct cli_args *args, nokv_db *db, enum cli_exit code);
 /* Write options for --sync, where the command has that option. */

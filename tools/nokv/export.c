@@ -1,174 +1,102 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * export.c - `nokv export DB DIR`: each key becomes a file below DIR, the reverse of import.
+ * export.c - `nokv export DB DIR`: each key becomes a file below DIR, the reverse of import. How a value gets into a
+ * file, and which keys cannot, is target.c's.
  *
- * [I1] Nothing outside DIR is created or changed: keys that could name something there are refused, and directories are
- *      opened one component at a time without following symbolic links.
- * [I2] A file appears under its name complete or not at all: it is written under a temporary name in the same directory
- *      and then moved. An existing file is replaced only with --force; one that holds the same bytes already is fine.
- *
- * What cannot be exported is named on standard error and counted; the others are exported, and the exit code is 1.
+ * What cannot be exported is named on standard error and counted; the others are exported, and the exit code is 1. A
+ * value that is damaged in the value log is one of these, but makes it 3: the walk over the keys goes on behind it. A
+ * damaged table ends the export, since nobody can say which keys it held.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "cli.h"
 #include "progress.h"
-#include "source.h"
+#include "target.h"
 #include "text.h"
+#include "value.h"
 
 struct export
 {
     const struct cli_args *args;
-    int root_fd;
-    bool force;
-    char temporary[64];
-    struct bytes path; /* the key in hand, NUL-terminated */
+    nokv_db *db;
+    struct target target;
+    struct value_reader value; /* in hand */
     struct progress progress;
-    uint64_t files, bytes, present, refused, conflicts;
-    int error; /* errno of what makes going on pointless: a full disk, for one; 0 */
+    uint64_t files, bytes, present, refused, conflicts, damaged;
+    bool failed; /* going on is pointless: a full disk, for one */
 };
 
-/* Name the key in hand, count it. */
-static void leave_out(struct export *export, uint64_t *counter, const char *why)
+/* Name the key, count it. */
+static void leave_out(struct export *export, uint64_t *counter, nokv_slice key, const char *why)
 {
-    struct bytes name = {0};
-    size_t size = export->path.size - 1;
-    escape_append(&name, export->path.data, size > 200 ? 200 : size);
     progress_clear(&export->progress);
-    cli_error(export->args, "left out: %.*s%s: %s", (int)name.size, name.data ? name.data : "", size > 200 ? "..." : "",
-              why);
-    bytes_deinit(&name);
+    cli_left_out(export->args, key.data, key.size, why);
     ++*counter;
 }
 
-/* What the operating system says about the key in hand: a conflict with what is in DIR, or the end of the export. */
-static void system_failure(struct export *export, int error)
+static void export_value(struct export *export, nokv_slice key)
 {
-    if (error == ENOSPC || error == EDQUOT || error == EIO || error == EROFS || error == EMFILE || error == ENFILE) {
-        export->error = error;
-        leave_out(export, &export->conflicts, strerror(error));
-        return;
-    }
-    const char *why = error == ENOTDIR || error == ELOOP ? "a part of its path exists and is not a directory"
-                      : error == EISDIR                  ? "a directory of that name exists"
-                      : error == EEXIST                  ? "exists with other content (--force replaces it)"
-                                                         : strerror(error);
-    leave_out(export, &export->conflicts, why);
-}
-
-static bool write_fully(int fd, const char *data, size_t size)
-{
-    while (size > 0) {
-        ssize_t written = write(fd, data, size);
-        if (written < 0 && errno == EINTR)
-            continue;
-        if (written < 0)
-            return false;
-        data += written;
-        size -= (size_t)written;
-    }
-    return true;
-}
-
-/* The bytes under the temporary name; false with errno set and nothing left behind. */
-static bool write_temporary(const struct export *export, int directory_fd, nokv_slice value)
-{
-    unlinkat(directory_fd, export->temporary, 0); /* of a run with the same pid that was killed */
-    int fd = openat(directory_fd, export->temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
-    if (fd < 0)
-        return false;
-    bool done = write_fully(fd, value.data, value.size);
-    int error = errno;
-    if (close(fd) != 0 && done) {
-        done = false;
-        error = errno;
-    }
-    if (!done)
-        unlinkat(directory_fd, export->temporary, 0);
-    errno = error;
-    return done;
-}
-
-static bool place_file(const struct export *export, int directory_fd, const char *name, nokv_slice value)
-{
-    if (!write_temporary(export, directory_fd, value))
-        return false;
-    unsigned flags = export->force ? 0 : RENAME_NOREPLACE;
-    int result = renameat2(directory_fd, export->temporary, directory_fd, name, flags);
-    if (result != 0 && errno == EINVAL && flags != 0) /* a file system without RENAME_NOREPLACE; looked at before */
-        result = renameat(directory_fd, export->temporary, directory_fd, name);
-    int error = errno;
-    if (result != 0)
-        unlinkat(directory_fd, export->temporary, 0);
-    errno = error;
-    return result == 0;
-}
-
-/* 1: write it; 0: it is there already; less than 0 with errno set: something else is. */
-static int look_at_target(const struct export *export, int directory_fd, const char *name, nokv_slice value)
-{
-    struct stat st;
-    if (fstatat(directory_fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
-        return errno == ENOENT ? 1 : -1;
-    errno = S_ISDIR(st.st_mode) ? EISDIR : EEXIST;
-    if (S_ISDIR(st.st_mode))
-        return -1;
-    if (S_ISREG(st.st_mode) && source_compare(directory_fd, name, value.data, value.size) == SOURCE_SAME)
-        return 0;
-    errno = EEXIST;
-    return export->force ? 1 : -1;
-}
-
-static void export_into(struct export *export, int directory_fd, const char *name, nokv_slice value)
-{
-    int look = look_at_target(export, directory_fd, name, value);
-    if (look == 0) {
-        export->present++;
-    } else if (look < 0 || !place_file(export, directory_fd, name, value)) {
-        system_failure(export, errno);
-    } else {
+    const char *why;
+    switch (target_write(&export->target, key, &export->value, &why)) {
+    case TARGET_WRITTEN:
         export->files++;
-        export->bytes += value.size;
+        export->bytes += export->value.size;
+        break;
+    case TARGET_PRESENT:
+        export->present++;
+        break;
+    case TARGET_REFUSED:
+        leave_out(export, &export->refused, key, why);
+        break;
+    case TARGET_CONFLICT:
+        leave_out(export, &export->conflicts, key, why);
+        break;
+    case TARGET_FAILED:
+        export->failed = true;
+        leave_out(export, &export->conflicts, key, why);
+        break;
+    case TARGET_NO_VALUE:
+        leave_out(export, &export->damaged, key, nokv_error_message());
+        break;
     }
 }
 
-static void export_entry(struct export *export, nokv_slice key, nokv_slice value)
+/* The entry at the iterator, which is then at that entry or, when its value could not be read, behind it. */
+static nokv_status export_entry(struct export *export, nokv_iter *iter)
 {
-    export->path.size = 0;
-    bytes_append(&export->path, key.data, key.size);
-    bytes_append(&export->path, "", 1);
-    const char *refusal = path_refusal(key.data, key.size);
-    if (refusal) {
-        leave_out(export, &export->refused, refusal);
-        return;
+    nokv_slice key = nokv_iter_key(iter);
+    nokv_status status = value_of_iter(&export->value, export->db, iter);
+    if (status == NOKV_OK) {
+        export_value(export, key);
+        nokv_iter_next(iter);
+        return NOKV_OK;
     }
-    const char *name;
-    int directory_fd = path_open_parent(export->root_fd, export->path.data, true, &name);
-    if (directory_fd < 0) {
-        system_failure(export, errno);
-        return;
-    }
-    export_into(export, directory_fd, name, value);
-    close(directory_fd);
+    if (status != NOKV_ERR_CORRUPT && status != NOKV_ERR_IO)
+        return status;
+    leave_out(export, &export->damaged, key, nokv_error_message());
+    struct bytes behind = {0};
+    bytes_append(&behind, key.data, key.size);
+    bytes_append(&behind, "", 1);
+    nokv_iter_seek(iter, behind.data, behind.size);
+    bytes_deinit(&behind);
+    return NOKV_OK;
 }
 
-static nokv_status export_all(struct export *export, nokv_db *db)
+static nokv_status export_all(struct export *export)
 {
     nokv_iter *iter;
-    nokv_status status = nokv_iter_create(db, NULL, &iter);
+    nokv_status status = nokv_iter_create(export->db, NULL, &iter);
     if (status != NOKV_OK)
         return status;
-    for (nokv_iter_first(iter); nokv_iter_valid(iter) && export->error == 0; nokv_iter_next(iter)) {
-        export_entry(export, nokv_iter_key(iter), nokv_iter_value(iter));
+    nokv_iter_first(iter);
+    while (status == NOKV_OK && nokv_iter_valid(iter) && !export->failed) {
+        status = export_entry(export, iter);
         progress_update(&export->progress, export->bytes, export->files);
     }
-    status = nokv_iter_valid(iter) ? NOKV_OK : nokv_iter_status(iter);
+    if (status == NOKV_OK)
+        status = nokv_iter_status(iter);
     nokv_iter_destroy(iter);
     return status;
 }
@@ -183,12 +111,14 @@ static void report(const struct export *export)
         printf("  keys left out: no safe path  %s\n", text_count(a, export->refused));
     if (export->conflicts > 0)
         printf("  keys left out: in conflict   %s\n", text_count(a, export->conflicts));
+    if (export->damaged > 0)
+        printf("  keys left out: damaged       %s\n", text_count(a, export->damaged));
 }
 
-static enum cli_exit export_to(struct export *export, nokv_db *db)
+static enum cli_exit export_to(struct export *export)
 {
     progress_begin(&export->progress, "export", 0, cli_flag(export->args, "quiet"));
-    nokv_status status = export_all(export, db);
+    nokv_status status = export_all(export);
     progress_end(&export->progress);
     if (!cli_flag(export->args, "quiet"))
         report(export);
@@ -196,28 +126,24 @@ static enum cli_exit export_to(struct export *export, nokv_db *db)
         cli_status_error(export->args, status);
         return CLI_FAILED;
     }
-    return export->error != 0 ? CLI_FAILED : export->refused + export->conflicts > 0 ? CLI_DIFFERS : CLI_OK;
+    if (export->failed || export->damaged > 0)
+        return CLI_FAILED;
+    return export->refused + export->conflicts > 0 ? CLI_DIFFERS : CLI_OK;
 }
 
 static enum cli_exit export_run(const struct cli_args *args)
 {
-    const char *target = args->positionals[1];
-    struct export export = {.args = args, .force = cli_flag(args, "force"), .root_fd = -1};
-    snprintf(export.temporary, sizeof export.temporary, ".nokv-export-%ld.tmp", (long)getpid());
-    nokv_db *db;
-    if (cli_open(args, args->positionals[0], CLI_READ, &db) != CLI_OK)
+    struct export export = {.args = args};
+    if (cli_open(args, args->positionals[0], CLI_READ, &export.db) != CLI_OK)
         return CLI_FAILED;
     enum cli_exit code = CLI_FAILED;
-    if (mkdir(target, 0777) == 0 || errno == EEXIST)
-        export.root_fd = open(target, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (export.root_fd < 0)
-        cli_error(args, "%s: %s", target, strerror(errno));
+    if (target_open(&export.target, args->positionals[1], cli_flag(args, "force")))
+        code = export_to(&export);
     else
-        code = export_to(&export, db);
-    if (export.root_fd >= 0)
-        close(export.root_fd);
-    bytes_deinit(&export.path);
-    return cli_close(args, db, code);
+        cli_error(args, "%s: %s", args->positionals[1], strerror(errno));
+    target_close(&export.target);
+    value_deinit(&export.value);
+    return cli_close(args, export.db, code);
 }
 
 static const struct cli_option export_options[] = {
@@ -234,7 +160,8 @@ const struct cli_command export_command = {
                    "directories are made as needed. A key that could lead out of DIR (absolute, with\n"
                    "'..', '.', an empty component or a NUL byte) is refused, symbolic links in DIR\n"
                    "are not followed, and a file that exists with other content is left alone unless\n"
-                   "--force is given; each is named, and the exit code is 1. A file that holds the\n"
+                   "--force is given; each is named, and the exit code is 1. A value that is damaged\n"
+                   "is named, the others are written, and the exit code is 3. A file that holds the\n"
                    "right bytes already is not written again. Never writes to DB.",
     .examples = "  nokv export doc.db restored\n"
                 "  nokv export doc.db restored --force",

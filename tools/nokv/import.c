@@ -3,7 +3,8 @@
  * import.c - `nokv import DIR DB`: each regular file below DIR becomes relative path -> content.
  *
  * The tree is walked twice: once to know how much there is (for the time left), once to read. Small files are collected
- * into a batch of about a mebibyte, which is one write of the engine; a large file goes on its own.
+ * into a batch of about a mebibyte, which is one write of the engine; a larger file goes on its own, and one of
+ * VALUE_LARGE or more passes through a value writer piece by piece, so that memory does not grow with the files.
  *
  * Resuming needs no state of its own. A file whose key already holds exactly its bytes is left alone, so that starting
  * the same command again goes on where the last one ended, however that ended: the database is the state.
@@ -12,7 +13,8 @@
  * [I2] What cannot be taken (unreadable, too large, changing all the time) is named on standard error, counted, and
  *      makes the exit code 1; everything else is imported all the same.
  *
- * SIGINT and SIGTERM set a flag that is looked at between files: the batch is written, the database closed.
+ * SIGINT and SIGTERM set a flag that is looked at between files and between the pieces of a large one, which is then
+ * given up: the batch is written, the database closed.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -27,6 +29,7 @@
 #include "source.h"
 #include "stats.h"
 #include "text.h"
+#include "value.h"
 #include "walk.h"
 
 #define BATCH_BYTES (1024 * 1024)
@@ -43,9 +46,10 @@ struct import {
     nokv_batch *batch;
     size_t batch_bytes;
     nokv_write_options write_options;
-    struct bytes content; /* of the file in hand */
-    struct bytes acks;    /* lines to write once the batch is acknowledged */
-    int ack_fd;           /* -1: nobody wants to know */
+    struct bytes content;      /* of the file in hand, unless it is large */
+    struct value_reader value; /* of its key */
+    struct bytes acks;         /* lines to write once the batch is acknowledged */
+    int ack_fd;                /* -1: nobody wants to know */
     uint64_t acked_bytes;
     struct progress progress;
     uint64_t seen_bytes, seen_files;
@@ -83,14 +87,14 @@ static void engine_error(struct import *import, nokv_status status)
 
 /* ---- acknowledgements ----------------------------------------------------------------------------------------- */
 
-static void ack_add(struct import *import, const struct walk_file *file, size_t size)
+static void ack_add(struct import *import, const struct walk_file *file, uint64_t size)
 {
     import->acked_bytes += size;
     if (import->ack_fd < 0)
         return;
     char numbers[64];
     escape_append(&import->acks, file->path, file->path_size);
-    int length = snprintf(numbers, sizeof numbers, "\t%zu\t%" PRIu64 "\n", size, import->acked_bytes);
+    int length = snprintf(numbers, sizeof numbers, "\t%" PRIu64 "\t%" PRIu64 "\n", size, import->acked_bytes);
     bytes_append(&import->acks, numbers, (size_t)length);
 }
 
@@ -156,22 +160,123 @@ static void store(struct import *import, const struct walk_file *file)
         flush_batch(import);
 }
 
+/* What the key holds; false when it holds nothing, or could not be read, which is reported. */
+static bool find_value(struct import *import, const struct walk_file *file)
+{
+    nokv_status status = value_of_key(&import->value, import->db, (nokv_slice){file->path, file->path_size});
+    if (status != NOKV_OK && status != NOKV_ERR_NOT_FOUND)
+        engine_error(import, status);
+    return status == NOKV_OK;
+}
+
 /* Does the key hold the content in hand already? */
 static bool is_present(struct import *import, const struct walk_file *file)
 {
-    nokv_value value;
-    nokv_status status = nokv_get(import->db, file->path, file->path_size, NULL, &value);
-    if (status == NOKV_ERR_NOT_FOUND)
+    const struct bytes *content = &import->content;
+    if (!find_value(import, file) || import->value.size != content->size)
         return false;
+    bool same = value_has(&import->value, 0, content->data, content->size);
+    if (import->value.status != NOKV_OK)
+        engine_error(import, import->value.status);
+    return same;
+}
+
+static void count_present(struct import *import, const struct walk_file *file, uint64_t size)
+{
+    import->present.files++;
+    import->present.bytes += size;
+    ack_add(import, file, size);
+    if (import->acks.size >= BATCH_BYTES)
+        flush_batch(import);
+}
+
+/* ---- a large file --------------------------------------------------------------------------------------------- */
+
+struct large_file {
+    struct import *import;
+    const struct walk_file *file;
+    nokv_value_writer *writer;
+    uint64_t done;
+};
+
+static bool large_begin(void *arg, uint64_t size)
+{
+    struct large_file *large = arg;
+    nokv_value_writer_abandon(large->writer);
+    large->writer = NULL;
+    large->done = 0;
+    nokv_status status =
+        nokv_value_writer_open(large->import->db, large->file->path, large->file->path_size, size, &large->writer);
+    if (status != NOKV_OK)
+        engine_error(large->import, status);
+    return status == NOKV_OK;
+}
+
+static bool large_piece(void *arg, const void *data, size_t size)
+{
+    struct large_file *large = arg;
+    struct import *import = large->import;
+    if (interrupted)
+        return false;
+    nokv_status status = nokv_value_writer_append(large->writer, data, size);
     if (status != NOKV_OK) {
         engine_error(import, status);
         return false;
     }
-    const struct bytes *content = &import->content;
-    bool same =
-        value.size == content->size && (content->size == 0 || memcmp(value.data, content->data, content->size) == 0);
-    nokv_value_release(&value);
-    return same;
+    large->done += size;
+    progress_update(&import->progress, import->seen_bytes + large->done, import->seen_files);
+    return true;
+}
+
+static void large_commit(struct large_file *large)
+{
+    struct import *import = large->import;
+    nokv_status status = nokv_value_writer_commit(large->writer, &import->write_options);
+    large->writer = NULL;
+    if (status != NOKV_OK) {
+        engine_error(import, status);
+        return;
+    }
+    import->stored.files++;
+    import->stored.bytes += large->done;
+    ack_add(import, large->file, large->done);
+    flush_batch(import);
+}
+
+/* Does the key hold what the file has now? */
+static bool large_is_present(struct import *import, const struct walk_file *file)
+{
+    if (!find_value(import, file))
+        return false;
+    enum source_comparison result = source_compare(file->directory_fd, file->name, &import->value);
+    if (result == SOURCE_NO_VALUE)
+        engine_error(import, import->value.status);
+    return result == SOURCE_SAME;
+}
+
+/* Store a large file, unless it is there. What came before it goes first, so that acknowledgements are in order. */
+static enum source_result take_large(struct import *import, const struct walk_file *file, uint64_t *out_size)
+{
+    if (import->overwrites && large_is_present(import, file)) {
+        *out_size = import->value.size;
+        count_present(import, file, *out_size);
+        return SOURCE_READ;
+    }
+    if (!import->failed)
+        flush_batch(import);
+    if (import->failed)
+        return SOURCE_STOPPED;
+    struct large_file large = {.import = import, .file = file};
+    const struct source_sink sink = {large_begin, large_piece, &large};
+    enum source_result result = source_stream(file->directory_fd, file->name, &sink);
+    *out_size = large.done;
+    int error = errno;
+    if (result == SOURCE_READ)
+        large_commit(&large);
+    else
+        nokv_value_writer_abandon(large.writer);
+    errno = error;
+    return result;
 }
 
 /* ---- one file ------------------------------------------------------------------------------------------------- */
@@ -180,35 +285,35 @@ static void left_out(struct import *import, uint64_t *counter, const struct walk
 {
     ++*counter;
     progress_clear(&import->progress);
-    struct bytes name = {0};
-    escape_append(&name, file->path, file->path_size > 200 ? 200 : file->path_size);
-    cli_error(import->args, "left out: %.*s%s: %s", (int)name.size, name.data, file->path_size > 200 ? "..." : "", why);
-    bytes_deinit(&name);
+    cli_left_out(import->args, file->path, file->path_size, why);
 }
 
-static void take(struct import *import, const struct walk_file *file)
+/* Store the file, unless it is there. */
+static enum source_result take(struct import *import, const struct walk_file *file, uint64_t *out_size)
 {
-    if (import->overwrites && is_present(import, file)) {
-        import->present.files++;
-        import->present.bytes += import->content.size;
-        ack_add(import, file, import->content.size);
-        if (import->acks.size >= BATCH_BYTES)
-            flush_batch(import);
-    } else if (!import->failed) {
+    enum source_result result = source_read(file->directory_fd, file->name, &import->content);
+    if (result == SOURCE_LARGE)
+        return take_large(import, file, out_size);
+    if (result != SOURCE_READ)
+        return result;
+    *out_size = import->content.size;
+    if (import->overwrites && is_present(import, file))
+        count_present(import, file, *out_size);
+    else if (!import->failed)
         store(import, file);
-    }
+    return result;
 }
 
 static void import_file(struct import *import, const struct walk_file *file)
 {
+    uint64_t size = 0;
     if (file->path_size > NOKV_KEY_SIZE_MAX) {
         left_out(import, &import->refused, file, "the path is longer than a key may be (65,535 bytes)");
         return;
     }
-    switch (source_read(file->directory_fd, file->name, &import->content)) {
+    switch (take(import, file, &size)) {
     case SOURCE_READ:
-        take(import, file);
-        import->seen_bytes += import->content.size;
+        import->seen_bytes += size;
         import->seen_files++;
         break;
     case SOURCE_VANISHED:
@@ -222,6 +327,9 @@ static void import_file(struct import *import, const struct walk_file *file)
         break;
     case SOURCE_UNSTABLE:
         left_out(import, &import->unstable, file, "it changed each time that it was read");
+        break;
+    case SOURCE_LARGE:
+    case SOURCE_STOPPED: /* interrupted, or the engine failed, which was reported */
         break;
     }
 }
@@ -392,11 +500,13 @@ static enum cli_exit import_tree(struct import *import, uint64_t total_bytes)
 {
     catch_interrupts();
     uint64_t start = clock_ns();
-    if (cli_open(import->args, import->args->positionals[1], CLI_CREATE, &import->db) != CLI_OK)
-        return CLI_FAILED;
+    enum cli_exit code = cli_open_tuned(import->args, import->args->positionals[1], CLI_CREATE, &import->db);
+    if (code != CLI_OK)
+        return code;
     import->open_ns = clock_ns() - start;
-    enum cli_exit code = run_walk(import, total_bytes);
+    code = run_walk(import, total_bytes);
     bytes_deinit(&import->content);
+    value_deinit(&import->value);
     bytes_deinit(&import->acks);
     return cli_close(import->args, import->db, code);
 }
@@ -429,6 +539,7 @@ static const struct cli_option import_options[] = {
     {"dry-run", 'n', NULL, "only count what would be imported; DB is not touched"},
     {"stats", 0, "FILE", "write the engine's counters to FILE, one per line"},
     {"ack-fd", 0, "N", "write KEY<TAB>BYTES<TAB>BYTES-SO-FAR to descriptor\nN for each file once it is acknowledged"},
+    CLI_VLOG_OPTIONS,
     {0},
 };
 
@@ -446,7 +557,8 @@ const struct cli_command import_command = {
                    "already holds exactly its bytes is not written again. Keys are never deleted.",
     .examples = "  nokv import /usr/share/doc doc.db\n"
                 "  nokv import photos photos.db --sync\n"
-                "  nokv import src src.db --ack-fd 3 3>acknowledged.log",
+                "  nokv import src src.db --ack-fd 3 3>acknowledged.log\n"
+                "  nokv import mail mail.db --separate-min 4K --direct-min 64K",
     .options = import_options,
     .positionals_min = 2,
     .positionals_max = 2,

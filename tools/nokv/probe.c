@@ -32,7 +32,8 @@ struct probe {
 };
 
 struct pass {
-    uint64_t gets, ns, value_bytes, calls, minor_faults, major_faults;
+    uint64_t gets, ns, value_bytes, minor_faults, major_faults;
+    uint64_t calls, vlog_calls; /* of all components, of the value log */
 };
 
 static uint64_t next_random(struct probe *probe)
@@ -90,7 +91,7 @@ static nokv_status get_one(struct probe *probe, nokv_db *db, const struct bytes 
     return NOKV_OK;
 }
 
-static nokv_status count_calls(nokv_db *db, uint64_t *out_calls)
+static nokv_status count_calls(nokv_db *db, uint64_t *out_calls, uint64_t *out_vlog_calls)
 {
     nokv_stats stats = {.struct_size = sizeof stats};
     nokv_status status = nokv_stats_get(db, false, &stats);
@@ -99,6 +100,7 @@ static nokv_status count_calls(nokv_db *db, uint64_t *out_calls)
     *out_calls = 0;
     for (int i = 0; i < NOKV_COMPONENT_COUNT; i++)
         *out_calls += stats.components[i].calls;
+    *out_vlog_calls = stats.components[NOKV_COMPONENT_VLOG].calls;
     return NOKV_OK;
 }
 
@@ -115,8 +117,8 @@ static nokv_status run_gets(struct probe *probe, nokv_db *db, uint64_t gets, str
 static nokv_status run_pass(struct probe *probe, nokv_db *db, uint64_t gets, struct pass *pass)
 {
     struct rusage before, after;
-    uint64_t calls_before, calls_after;
-    nokv_status status = count_calls(db, &calls_before);
+    uint64_t calls_before, calls_after, vlog_before, vlog_after;
+    nokv_status status = count_calls(db, &calls_before, &vlog_before);
     getrusage(RUSAGE_SELF, &before);
     uint64_t start = clock_ns();
     if (status == NOKV_OK)
@@ -124,11 +126,12 @@ static nokv_status run_pass(struct probe *probe, nokv_db *db, uint64_t gets, str
     pass->ns = clock_ns() - start;
     getrusage(RUSAGE_SELF, &after);
     if (status == NOKV_OK)
-        status = count_calls(db, &calls_after);
+        status = count_calls(db, &calls_after, &vlog_after);
     if (status != NOKV_OK)
         return status;
     pass->gets = gets;
     pass->calls = calls_after - calls_before;
+    pass->vlog_calls = vlog_after - vlog_before;
     pass->minor_faults = (uint64_t)(after.ru_minflt - before.ru_minflt);
     pass->major_faults = (uint64_t)(after.ru_majflt - before.ru_majflt);
     return NOKV_OK;
@@ -143,14 +146,25 @@ static void print_pass(const char *name, const struct pass *pass)
            (double)pass->calls / gets, (double)pass->minor_faults / gets, (double)pass->major_faults / gets);
 }
 
-static int pass_lines(char *out, size_t size, const char *name, const struct pass *pass)
+static size_t pass_lines(char *out, size_t size, const char *name, const struct pass *pass)
 {
-    return snprintf(out, size,
-                    "probe.%s.gets %" PRIu64 "\nprobe.%s.ns %" PRIu64 "\nprobe.%s.calls %" PRIu64
-                    "\nprobe.%s.minor_faults %" PRIu64 "\nprobe.%s.major_faults %" PRIu64
-                    "\nprobe.%s.value_bytes %" PRIu64 "\n",
-                    name, pass->gets, name, pass->ns, name, pass->calls, name, pass->minor_faults, name,
-                    pass->major_faults, name, pass->value_bytes);
+    const struct {
+        const char *name;
+        uint64_t value;
+    } lines[] = {
+        {"gets", pass->gets},
+        {"ns", pass->ns},
+        {"calls", pass->calls},
+        {"vlog_calls", pass->vlog_calls},
+        {"minor_faults", pass->minor_faults},
+        {"major_faults", pass->major_faults},
+        {"value_bytes", pass->value_bytes},
+    };
+    size_t used = 0;
+    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++)
+        used +=
+            (size_t)snprintf(out + used, size - used, "probe.%s.%s %" PRIu64 "\n", name, lines[i].name, lines[i].value);
+    return used;
 }
 
 static enum cli_exit write_stats(const struct cli_args *args, nokv_db *db, const struct pass passes[2])
@@ -160,8 +174,8 @@ static enum cli_exit write_stats(const struct cli_args *args, nokv_db *db, const
     if (status != NOKV_OK)
         return cli_status_error(args, status);
     char lines[1024];
-    int used = pass_lines(lines, sizeof lines, "first", &passes[0]);
-    pass_lines(lines + used, sizeof lines - (size_t)used, "hot", &passes[1]);
+    size_t used = pass_lines(lines, sizeof lines, "first", &passes[0]);
+    pass_lines(lines + used, sizeof lines - used, "hot", &passes[1]);
     if (stats_write_file(cli_value(args, "stats"), &stats, lines))
         return CLI_OK;
     cli_error(args, "%s: cannot be written", cli_value(args, "stats"));

@@ -72,12 +72,20 @@ static void draw_bar(struct progress *progress, unsigned percent, const char *te
     progress->drawn = true;
 }
 
-void progress_update(struct progress *progress, uint64_t done_bytes, uint64_t items)
+/* Is it time to show something again? */
+static bool is_due(struct progress *progress)
 {
     uint64_t now = clock_ns();
     if (progress->quiet || now - progress->shown_ns < (progress->terminal ? BAR_EVERY_NS : LINE_EVERY_NS))
-        return;
+        return false;
     progress->shown_ns = now;
+    return true;
+}
+
+void progress_update(struct progress *progress, uint64_t done_bytes, uint64_t items)
+{
+    if (!is_due(progress))
+        return;
     char text[256];
     describe(progress, done_bytes, progress->terminal ? 0 : items, text, sizeof text); /* a bar has no room for it */
     uint64_t total = progress->total_bytes;
@@ -88,6 +96,19 @@ void progress_update(struct progress *progress, uint64_t done_bytes, uint64_t it
         draw_bar(progress, percent, text);
     else
         fprintf(stderr, "%s: %u%%, %s\n", progress->label, percent, text);
+}
+
+void progress_note(struct progress *progress, const char *text)
+{
+    if (!is_due(progress))
+        return;
+    unsigned columns = terminal_columns(), used = (unsigned)strlen(progress->label) + 3;
+    if (progress->terminal)
+        fprintf(stderr, "\r\033[K%s: %.*s", progress->label, (int)(columns > used ? columns - used : 0), text);
+    else
+        fprintf(stderr, "%s: %s\n", progress->label, text);
+    fflush(stderr);
+    progress->drawn = progress->terminal;
 }
 
 void progress_clear(struct progress *progress)

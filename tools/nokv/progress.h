@@ -21,6 +21,8 @@ struct progress {
 void progress_begin(struct progress *progress, const char *label, uint64_t total_bytes, bool quiet);
 /* Cheap enough to be called for each file. `items` are files or entries, 0 leaves them out. */
 void progress_update(struct progress *progress, uint64_t done_bytes, uint64_t items);
+/* The same for work whose size nobody knows: `text` instead of a bar. */
+void progress_note(struct progress *progress, const char *text);
 /* Make room for a message: removes the bar, which comes back with the next update. */
 void progress_clear(struct progress *progress);
 #define progress_end progress_clear

@@ -4,12 +4,16 @@
  *
  * Three outputs, one line per entry: escaped (for eyes: KEY<TAB>VALUE), --hex (exact, for scripts), --json (one object
  * per line; a field that is not valid UTF-8 appears as key_hex or value_hex, because JSON has no other bytes).
+ *
+ * Values are read when they are printed and not otherwise: --keys-only and --sizes take what they show from the tree,
+ * so they are fast, and work, whatever is wrong with the value log.
  */
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cli.h"
+#include "json.h"
 #include "text.h"
 
 static const struct cli_option scan_options[] = {
@@ -19,13 +23,14 @@ static const struct cli_option scan_options[] = {
     {"limit", 'n', "COUNT", "at most so many entries"},
     {"reverse", 'r', NULL, "from the last key to the first"},
     {"keys-only", 'k', NULL, "leave the values out"},
+    {"sizes", 's', NULL, "the sizes of the values instead of the values"},
     {"json", 'j', NULL, "one JSON object per line"},
     {"hex", 'x', NULL, "keys, values and the bounds above are hexadecimal"},
     {0},
 };
 
 struct scan {
-    bool hex, json, keys_only, reverse;
+    bool hex, json, keys_only, sizes, reverse;
     uint64_t limit;
     struct bytes from, to, prefix;
 };
@@ -44,36 +49,19 @@ static bool bound(const struct cli_args *args, const char *name, struct bytes *o
     return true;
 }
 
-static void json_field(json_t *object, const char *name, nokv_slice bytes, bool hex)
-{
-    if (!hex && utf8_valid(bytes.data, bytes.size)) {
-        json_object_set_new(object, name, json_stringn(bytes.data, bytes.size));
-        return;
-    }
-    static const char digits[] = "0123456789abcdef";
-    char hex_name[16];
-    snprintf(hex_name, sizeof hex_name, "%s_hex", name);
-    char *text = cli_alloc(2 * bytes.size);
-    for (size_t i = 0; i < bytes.size; i++) {
-        unsigned char byte = ((const unsigned char *)bytes.data)[i];
-        text[2 * i] = digits[byte >> 4];
-        text[2 * i + 1] = digits[byte & 15];
-    }
-    json_object_set_new(object, hex_name, json_stringn_nocheck(text, 2 * bytes.size));
-    free(text);
-}
-
-static void print_json(const struct scan *scan, nokv_iter *iter)
+static void print_json(const struct scan *scan, nokv_iter *iter, nokv_slice value)
 {
     json_t *object = json_object();
-    json_field(object, "key", nokv_iter_key(iter), scan->hex);
-    if (!scan->keys_only)
-        json_field(object, "value", nokv_iter_value(iter), scan->hex);
+    json_set_bytes(object, "key", nokv_iter_key(iter), scan->hex);
+    if (scan->sizes)
+        json_object_set_new(object, "size", json_integer((json_int_t)nokv_iter_value_size(iter)));
+    else if (!scan->keys_only)
+        json_set_bytes(object, "value", value, scan->hex);
     json_dumpf(object, stdout, JSON_COMPACT);
     json_decref(object);
 }
 
-static void print_plain(const struct scan *scan, nokv_slice bytes)
+static void print_bytes(const struct scan *scan, nokv_slice bytes)
 {
     if (scan->hex)
         hex_print(stdout, bytes.data, bytes.size);
@@ -81,18 +69,32 @@ static void print_plain(const struct scan *scan, nokv_slice bytes)
         escape_print(stdout, bytes.data, bytes.size);
 }
 
-static void print_entry(const struct scan *scan, nokv_iter *iter)
+static void print_plain(const struct scan *scan, nokv_iter *iter, nokv_slice value)
 {
-    if (scan->json) {
-        print_json(scan, iter);
-    } else {
-        print_plain(scan, nokv_iter_key(iter));
-        if (!scan->keys_only) {
-            putchar('\t');
-            print_plain(scan, nokv_iter_value(iter));
-        }
+    print_bytes(scan, nokv_iter_key(iter));
+    if (scan->sizes) {
+        printf("\t%zu", nokv_iter_value_size(iter));
+    } else if (!scan->keys_only) {
+        putchar('\t');
+        print_bytes(scan, value);
     }
+}
+
+/* False: the value could not be read, and the iterator says why. */
+static bool print_entry(const struct scan *scan, nokv_iter *iter)
+{
+    nokv_slice value = {0};
+    if (!scan->keys_only && !scan->sizes) {
+        value = nokv_iter_value(iter);
+        if (!nokv_iter_valid(iter))
+            return false;
+    }
+    if (scan->json)
+        print_json(scan, iter, value);
+    else
+        print_plain(scan, iter, value);
     putchar('\n');
+    return true;
 }
 
 static nokv_status print_entries(const struct scan *scan, nokv_iter *iter)
@@ -102,7 +104,8 @@ static nokv_status print_entries(const struct scan *scan, nokv_iter *iter)
     else
         nokv_iter_first(iter);
     for (uint64_t shown = 0; shown < scan->limit && nokv_iter_valid(iter) && !ferror(stdout); shown++) {
-        print_entry(scan, iter);
+        if (!print_entry(scan, iter))
+            break;
         if (scan->reverse)
             nokv_iter_prev(iter);
         else
@@ -134,8 +137,11 @@ static enum cli_exit scan_run(const struct cli_args *args)
     struct scan scan = {.hex = cli_flag(args, "hex"),
                         .json = cli_flag(args, "json"),
                         .keys_only = cli_flag(args, "keys-only"),
+                        .sizes = cli_flag(args, "sizes"),
                         .reverse = cli_flag(args, "reverse"),
                         .limit = UINT64_MAX};
+    if (scan.keys_only && scan.sizes)
+        return cli_usage_error(args, "--keys-only and --sizes exclude each other");
     enum cli_exit code = CLI_USAGE;
     if (cli_number(args, "limit", 0, UINT64_MAX, &scan.limit) && bound(args, "from", &scan.from) &&
         bound(args, "to", &scan.to) && bound(args, "prefix", &scan.prefix))
@@ -153,11 +159,13 @@ const struct cli_command scan_command = {
     .description = "Prints KEY<TAB>VALUE per line, in the order of the keys' bytes. Bytes that are\n"
                    "not printable appear as \\xNN, \\t, \\n, \\r or \\\\. With --json each line is an\n"
                    "object with \"key\" and \"value\"; bytes that are no valid UTF-8 come as \"key_hex\"\n"
-                   "and \"value_hex\", and with --hex everything does. Never writes to DB.",
+                   "and \"value_hex\", and with --hex everything does. --keys-only and --sizes read no\n"
+                   "value. Never writes to DB.",
     .examples = "  nokv scan people.db --from a --to b\n"
                 "  nokv scan people.db --prefix ada/ --keys-only\n"
                 "  nokv scan people.db --reverse --limit 1      # the last entry\n"
                 "  nokv scan ids.db --hex --from 00000010\n"
+                "  nokv scan people.db --sizes | sort -n -k 2 -t \"$(printf '\\t')\"\n"
                 "  nokv scan people.db --json | jq .key",
     .options = scan_options,
     .positionals_min = 1,

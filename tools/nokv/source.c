@@ -3,14 +3,16 @@
  * source.c - reading and comparing files of a live tree, and opening paths that may not leave it.
  *
  * A file is taken when its size and its change time are the same before and after it was read and as many bytes came as
- * the size says; otherwise it is read again, a few times. Mapping the file instead would turn somebody's truncate into
- * a SIGBUS of ours. Files are opened with O_NOFOLLOW and O_NONBLOCK: what was a regular file when its directory was
- * read may be a symbolic link or a pipe by now.
+ * the size says; otherwise it is read again, a few times. That holds for a large file too, which is never in memory as
+ * a whole: whoever takes its pieces gives up what came of an attempt that met a change. Mapping the file instead would
+ * turn somebody's truncate into a SIGBUS of ours. Files are opened with O_NOFOLLOW and O_NONBLOCK: what was a regular
+ * file when its directory was read may be a symbolic link or a pipe by now.
  *
  * Paths are opened one component at a time, so that neither PATH_MAX limits them nor a symbolic link redirects them.
  */
 #include "source.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -67,33 +69,77 @@ static bool same_version(const struct stat *a, const struct stat *b)
            a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
 }
 
+/* What the open file is; SOURCE_READ: one that can be taken. */
+static enum source_result look(int fd, struct stat *out_st)
+{
+    if (fstat(fd, out_st) != 0)
+        return SOURCE_DENIED;
+    if (!S_ISREG(out_st->st_mode))
+        return SOURCE_VANISHED;
+    return (uint64_t)out_st->st_size > NOKV_VALUE_SIZE_MAX ? SOURCE_TOO_LARGE : SOURCE_READ;
+}
+
+/* After `got` bytes: was that the file, and is it still what it was? */
+static enum source_result look_again(int fd, const struct stat *before, uint64_t got)
+{
+    struct stat after;
+    if (fstat(fd, &after) != 0)
+        return SOURCE_DENIED;
+    return got == (uint64_t)before->st_size && same_version(before, &after) ? SOURCE_READ : SOURCE_UNSTABLE;
+}
+
 /* One attempt; SOURCE_UNSTABLE when the file changed under it. */
 static enum source_result read_once(int fd, struct bytes *out)
 {
-    struct stat before, after;
-    if (fstat(fd, &before) != 0)
-        return SOURCE_DENIED;
-    if (!S_ISREG(before.st_mode))
-        return SOURCE_VANISHED;
-    if ((uint64_t)before.st_size > NOKV_VALUE_SIZE_MAX)
-        return SOURCE_TOO_LARGE;
+    struct stat before;
+    enum source_result result = look(fd, &before);
+    if (result != SOURCE_READ)
+        return result;
+    if ((uint64_t)before.st_size >= VALUE_LARGE)
+        return SOURCE_LARGE;
     size_t size = (size_t)before.st_size;
     bytes_reserve(out, size + 1); /* one more byte, to see it grow */
     ssize_t got = read_fully(fd, out->data, size + 1);
-    if (got < 0 || fstat(fd, &after) != 0)
+    if (got < 0)
         return SOURCE_DENIED;
     out->size = (size_t)got;
-    return out->size == size && same_version(&before, &after) ? SOURCE_READ : SOURCE_UNSTABLE;
+    return look_again(fd, &before, out->size);
 }
 
-enum source_result source_read(int directory_fd, const char *name, struct bytes *out)
+/* One attempt in pieces. A piece behind the size that the file had is not handed out. */
+static enum source_result stream_once(int fd, const struct source_sink *sink)
+{
+    static char buffer[VALUE_PIECE];
+    struct stat before;
+    enum source_result result = look(fd, &before);
+    if (result != SOURCE_READ)
+        return result;
+    if (!sink->begin(sink->arg, (uint64_t)before.st_size))
+        return SOURCE_STOPPED;
+    uint64_t done = 0;
+    for (;;) {
+        ssize_t got = read_fully(fd, buffer, sizeof buffer);
+        if (got < 0)
+            return SOURCE_DENIED;
+        done += (uint64_t)got;
+        if (done > (uint64_t)before.st_size)
+            return SOURCE_UNSTABLE;
+        if (got > 0 && !sink->piece(sink->arg, buffer, (size_t)got))
+            return SOURCE_STOPPED;
+        if ((size_t)got < sizeof buffer)
+            return look_again(fd, &before, done);
+    }
+}
+
+/* Open the file and try; again, a few times, while it changes. */
+static enum source_result attempt(int directory_fd, const char *name, struct bytes *out, const struct source_sink *sink)
 {
     enum source_result result = SOURCE_UNSTABLE;
-    for (int attempt = 0; attempt < ATTEMPTS_MAX && result == SOURCE_UNSTABLE; attempt++) {
+    for (int attempts = 0; attempts < ATTEMPTS_MAX && result == SOURCE_UNSTABLE; attempts++) {
         int fd = open_file(directory_fd, name);
         if (fd < 0)
             return open_failure(errno);
-        result = read_once(fd, out);
+        result = sink ? stream_once(fd, sink) : read_once(fd, out);
         int error = errno;
         close(fd);
         errno = error;
@@ -101,26 +147,37 @@ enum source_result source_read(int directory_fd, const char *name, struct bytes 
     return result;
 }
 
+enum source_result source_read(int directory_fd, const char *name, struct bytes *out)
+{
+    return attempt(directory_fd, name, out, NULL);
+}
+
+enum source_result source_stream(int directory_fd, const char *name, const struct source_sink *sink)
+{
+    return attempt(directory_fd, name, NULL, sink);
+}
+
 #define COMPARE_BYTES (256 * 1024)
+static_assert(VALUE_PIECE % COMPARE_BYTES == 0, "the file's pieces lie within those of the value");
 
 /* The open file's bytes against the value, piece by piece. */
-static enum source_comparison compare_bytes(int fd, const char *value, size_t value_size)
+static enum source_comparison compare_bytes(int fd, struct value_reader *value)
 {
     static char buffer[COMPARE_BYTES];
-    size_t done = 0;
+    uint64_t done = 0;
     for (;;) {
         ssize_t got = read_fully(fd, buffer, sizeof buffer);
         if (got < 0)
             return SOURCE_UNREADABLE;
-        if ((size_t)got > value_size - done || (got > 0 && memcmp(buffer, value + done, (size_t)got) != 0))
-            return SOURCE_DIFFERENT;
-        done += (size_t)got;
+        if (!value_has(value, done, buffer, (size_t)got))
+            return value->status != NOKV_OK ? SOURCE_NO_VALUE : SOURCE_DIFFERENT;
+        done += (uint64_t)got;
         if ((size_t)got < sizeof buffer)
-            return done == value_size ? SOURCE_SAME : SOURCE_DIFFERENT;
+            return done == value->size ? SOURCE_SAME : SOURCE_DIFFERENT;
     }
 }
 
-enum source_comparison source_compare(int directory_fd, const char *name, const void *value, size_t value_size)
+enum source_comparison source_compare(int directory_fd, const char *name, struct value_reader *value)
 {
     int fd = open_file(directory_fd, name);
     if (fd < 0)
@@ -131,10 +188,10 @@ enum source_comparison source_compare(int directory_fd, const char *name, const 
         result = SOURCE_UNREADABLE;
     else if (!S_ISREG(st.st_mode))
         result = SOURCE_ABSENT;
-    else if ((uint64_t)st.st_size != value_size)
+    else if ((uint64_t)st.st_size != value->size)
         result = SOURCE_DIFFERENT;
     else
-        result = compare_bytes(fd, value, value_size);
+        result = compare_bytes(fd, value);
     int error = errno;
     close(fd);
     errno = error;

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "text.h"
+#include "value.h"
 
 enum source_result {
     SOURCE_READ,      /* all of it, and it did not change meanwhile */
@@ -17,6 +18,8 @@ enum source_result {
     SOURCE_DENIED,    /* errno says why it cannot be read */
     SOURCE_TOO_LARGE, /* above NOKV_VALUE_SIZE_MAX */
     SOURCE_UNSTABLE,  /* it changed each time that it was read */
+    SOURCE_LARGE,     /* of source_read(): VALUE_LARGE or more, to be streamed */
+    SOURCE_STOPPED,   /* of source_stream(): the sink did not want more */
 };
 
 enum source_kind {
@@ -28,13 +31,29 @@ enum source_kind {
 /* What `name` in `directory_fd` is now. */
 enum source_kind source_kind(int directory_fd, const char *name);
 
-/* Read the file `name` of `directory_fd` into *out. */
+/* Read the file `name` of `directory_fd` into *out, or say that it is SOURCE_LARGE. */
 enum source_result source_read(int directory_fd, const char *name, struct bytes *out);
 
-enum source_comparison { SOURCE_SAME, SOURCE_DIFFERENT, SOURCE_ABSENT, SOURCE_UNREADABLE };
+/* Takes a file in pieces. An attempt that met a change is followed by another `begin`. False: stop. */
+struct source_sink {
+    bool (*begin)(void *arg, uint64_t size);
+    bool (*piece)(void *arg, const void *data, size_t size);
+    void *arg;
+};
 
-/* Compare the file with a value, without reading more than is needed; errno is set for SOURCE_UNREADABLE. */
-enum source_comparison source_compare(int directory_fd, const char *name, const void *value, size_t value_size);
+/* Read the file piece by piece. SOURCE_READ: the pieces since the last `begin` are the file, which did not change. */
+enum source_result source_stream(int directory_fd, const char *name, const struct source_sink *sink);
+
+enum source_comparison {
+    SOURCE_SAME,
+    SOURCE_DIFFERENT,
+    SOURCE_ABSENT,
+    SOURCE_UNREADABLE, /* the file: errno says why */
+    SOURCE_NO_VALUE,   /* the value: value->status says why */
+};
+
+/* Compare the file with a value, without reading more than is needed. */
+enum source_comparison source_compare(int directory_fd, const char *name, struct value_reader *value);
 
 /*
  * Keys that name a file below a directory: relative, no empty component, no "." or "..", no NUL.

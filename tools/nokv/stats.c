@@ -75,8 +75,20 @@ static const struct field database_fields[] = {
     FIELD(nokv_stats, wal_records),
     FIELD(nokv_stats, recovered_records),
     FIELD(nokv_stats, recovered_cut_bytes),
+    FIELD(nokv_stats, vlog_live_bytes),
+    FIELD(nokv_stats, vlog_direct_bytes),
+    FIELD(nokv_stats, vlog_collections),
+    FIELD(nokv_stats, vlog_moved_bytes),
+    FIELD(nokv_stats, vlog_reclaimed_bytes),
     {0},
 };
+
+/* Bytes of segments per byte that tables point to; 0 when there is none. */
+static double vlog_space_amp(const nokv_stats *stats)
+{
+    uint64_t live = stats->vlog_live_bytes;
+    return live > 0 ? (double)stats->components[NOKV_COMPONENT_VLOG].bytes / (double)live : 0;
+}
 
 static uint64_t field_value(const void *base, const struct field *field)
 {
@@ -95,6 +107,8 @@ void stats_print_lines(FILE *out, const nokv_stats *stats)
 {
     char prefix[64];
     print_fields(out, "", stats, database_fields);
+    if (stats->vlog_live_bytes > 0)
+        fprintf(out, "vlog_space_amp %.3f\n", vlog_space_amp(stats));
     fprintf(out, "background_error %s\nio_uring %s\n", nokv_status_name(stats->background_error),
             stats->io_uring ? stats->io_uring : "unknown");
     for (int i = 0; i < NOKV_COMPONENT_COUNT; i++) {
@@ -133,6 +147,8 @@ static json_t *json_component(const nokv_component_stats *component)
 void stats_print_json(FILE *out, const nokv_stats *stats)
 {
     json_t *root = json_fields(stats, database_fields);
+    json_object_set_new(root, "vlog_space_amp",
+                        stats->vlog_live_bytes > 0 ? json_real(vlog_space_amp(stats)) : json_null());
     json_object_set_new(root, "background_error", json_string(nokv_status_name(stats->background_error)));
     json_object_set_new(root, "io_uring", json_string(stats->io_uring ? stats->io_uring : "unknown"));
     json_t *components = json_object(), *levels = json_array();
@@ -169,14 +185,37 @@ static const struct cli_option stats_options[] = {
     {0},
 };
 
+/* What people ask next: is the value log much larger than what is in it, and what of all this is in memory. */
+static void print_more_text(const nokv_stats *stats)
+{
+    char a[TEXT_SIZE], b[TEXT_SIZE];
+    if (stats->vlog_live_bytes > 0)
+        printf("value log: %s of segments, %s live: %.2f times ('nokv vlog' has the table)\n",
+               text_bytes(a, stats->components[NOKV_COMPONENT_VLOG].bytes), text_bytes(b, stats->vlog_live_bytes),
+               vlog_space_amp(stats));
+    const char *before = "in the page cache:";
+    for (int i = 0; i < NOKV_COMPONENT_COUNT; i++) {
+        const nokv_component_stats *c = &stats->components[i];
+        if (c->files == 0 || c->resident_bytes == UINT64_MAX)
+            continue;
+        printf("%s %s %s", before, c->name, text_bytes(a, c->resident_bytes));
+        before = ",";
+    }
+    putchar('\n');
+}
+
 static nokv_status print_text(nokv_db *db)
 {
     char *text;
-    nokv_status status = nokv_stats_text(db, &text);
+    nokv_stats stats = {.struct_size = sizeof stats};
+    nokv_status status = nokv_stats_get(db, true, &stats);
+    if (status == NOKV_OK)
+        status = nokv_stats_text(db, &text);
     if (status != NOKV_OK)
         return status;
     fputs(text, stdout);
     nokv_free(text);
+    print_more_text(&stats);
     return NOKV_OK;
 }
 
@@ -211,9 +250,9 @@ const struct cli_command stats_command = {
     .summary = "files, bytes, levels and I/O counters of a database",
     .usage = "DB [--json | --lines]",
     .description = "Shows what the database is made of: files and bytes per component and level, the\n"
-                   "I/O model of each component, which bytes are in the page cache. The counters of\n"
-                   "calls are this process's own; to see those of an import or a probe, give these\n"
-                   "commands --stats FILE. Never writes to DB.",
+                   "I/O model of each component, the value log's space amplification, how much is in\n"
+                   "the page cache. The counters of calls are this process's own; to see those of an\n"
+                   "import or a probe, give these commands --stats FILE. Never writes to DB.",
     .examples = "  nokv stats people.db\n"
                 "  nokv stats people.db --json | jq .components.sst",
     .options = stats_options,

@@ -22,6 +22,7 @@
 #include "progress.h"
 #include "source.h"
 #include "text.h"
+#include "value.h"
 #include "walk.h"
 
 /* What one run found. */
@@ -39,7 +40,8 @@ struct verify {
     uint64_t open_ns;
     struct progress progress;
     struct findings findings;
-    struct bytes closed; /* directories that cannot be read: paths, each with its '/' and a NUL behind it */
+    struct value_reader value; /* in hand */
+    struct bytes closed;       /* directories that cannot be read: paths, each with its '/' and a NUL behind it */
 };
 
 static void name_difference(struct verify *verify, uint64_t *counter, const char *what, const void *path, size_t size)
@@ -65,7 +67,7 @@ static void unreadable(struct verify *verify, const void *path, size_t size, int
 
 /* Count what comparing the file with its value gave. A file that is gone by now leaves its key extra. */
 static void count_comparison(struct verify *verify, enum source_comparison result, const void *path, size_t path_size,
-                             size_t value_size)
+                             uint64_t value_size)
 {
     struct findings *findings = &verify->findings;
     if (result == SOURCE_SAME) {
@@ -131,8 +133,20 @@ static void file_without_key(struct verify *verify, const struct walk_file *file
         name_difference(verify, &verify->findings.missing, "missing", file->path, file->path_size);
 }
 
+/* The file against the value at the iterator, which has its key. */
+static nokv_status compare_file(struct verify *verify, nokv_iter *iter, const struct walk_file *file)
+{
+    nokv_status status = value_of_iter(&verify->value, verify->db, iter);
+    if (status != NOKV_OK)
+        return status;
+    enum source_comparison result = source_compare(file->directory_fd, file->name, &verify->value);
+    if (result != SOURCE_NO_VALUE)
+        count_comparison(verify, result, file->path, file->path_size, verify->value.size);
+    return verify->value.status;
+}
+
 /* One pass over both, always moving the one that is behind. */
-static void merge(struct verify *verify, nokv_iter *iter, struct walk *walk)
+static nokv_status merge(struct verify *verify, nokv_iter *iter, struct walk *walk)
 {
     struct walk_file file;
     bool have_file = walk_next(walk, &file);
@@ -145,13 +159,14 @@ static void merge(struct verify *verify, nokv_iter *iter, struct walk *walk)
         if (order < 0) {
             key_without_file(verify, key);
         } else if (order > 0) {
-            if (nokv_iter_status(iter) != NOKV_OK)
-                return;
+            nokv_status status = nokv_iter_status(iter);
+            if (status != NOKV_OK)
+                return status;
             file_without_key(verify, &file);
         } else {
-            nokv_slice value = nokv_iter_value(iter);
-            count_comparison(verify, source_compare(file.directory_fd, file.name, value.data, value.size), key.data,
-                             key.size, value.size);
+            nokv_status status = compare_file(verify, iter, &file);
+            if (status != NOKV_OK)
+                return status;
         }
         if (order <= 0)
             nokv_iter_next(iter);
@@ -159,6 +174,7 @@ static void merge(struct verify *verify, nokv_iter *iter, struct walk *walk)
             have_file = walk_next(walk, &file);
         progress_update(&verify->progress, verify->findings.same_bytes, verify->findings.same);
     }
+    return nokv_iter_status(iter);
 }
 
 static enum cli_exit compare_tree(struct verify *verify, const char *root)
@@ -176,9 +192,8 @@ static enum cli_exit compare_tree(struct verify *verify, const char *root)
     nokv_status status = nokv_iter_create(verify->db, NULL, &iter);
     if (status == NOKV_OK) {
         progress_begin(&verify->progress, "verify", bytes, verify->quiet);
-        merge(verify, iter, walk);
+        status = merge(verify, iter, walk);
         progress_end(&verify->progress);
-        status = nokv_iter_status(iter);
     }
     enum cli_exit code = status == NOKV_OK ? CLI_OK : cli_status_error(verify->args, status);
     nokv_iter_destroy(iter);
@@ -190,8 +205,8 @@ static enum cli_exit compare_tree(struct verify *verify, const char *root)
 
 static nokv_status compare_acked_key(struct verify *verify, int root_fd, const struct bytes *key)
 {
-    nokv_value value;
-    nokv_status status = nokv_get(verify->db, key->data, key->size, NULL, &value);
+    struct value_reader *value = &verify->value;
+    nokv_status status = value_of_key(value, verify->db, (nokv_slice){key->data, key->size});
     if (status == NOKV_ERR_NOT_FOUND) {
         name_difference(verify, &verify->findings.missing, "missing", key->data, key->size);
         return NOKV_OK;
@@ -205,13 +220,13 @@ static nokv_status compare_acked_key(struct verify *verify, int root_fd, const s
     int directory_fd = path_open_parent(root_fd, path.data, false, &name);
     enum source_comparison result = directory_fd < 0 && errno == ENOENT ? SOURCE_ABSENT : SOURCE_UNREADABLE;
     if (directory_fd >= 0)
-        result = source_compare(directory_fd, name, value.data, value.size);
-    count_comparison(verify, result, key->data, key->size, value.size);
+        result = source_compare(directory_fd, name, value);
+    if (result != SOURCE_NO_VALUE)
+        count_comparison(verify, result, key->data, key->size, value->size);
     if (directory_fd >= 0)
         close(directory_fd);
     bytes_deinit(&path);
-    nokv_value_release(&value);
-    return NOKV_OK;
+    return value->status;
 }
 
 /* The key of one line, "KEY<TAB>..."; false when the line is none: the last one may be torn. */
@@ -307,6 +322,7 @@ static enum cli_exit compare_and_report(struct verify *verify, const char *log, 
     enum cli_exit code = log ? compare_acked(verify, log, root) : compare_tree(verify, root);
     verify->findings.ns = clock_ns() - start;
     bytes_deinit(&verify->closed);
+    value_deinit(&verify->value);
     if (verify->json)
         print_findings_json(verify);
     else if (!verify->quiet)
@@ -336,6 +352,9 @@ static void print_report_json(const struct verify *verify, nokv_status status, c
     json_object_set_new(object, "blocks", json_integer((json_int_t)report->blocks));
     json_object_set_new(object, "entries", json_integer((json_int_t)report->entries));
     json_object_set_new(object, "wal_records", json_integer((json_int_t)report->wal_records));
+    json_object_set_new(object, "segments", json_integer((json_int_t)report->segments));
+    json_object_set_new(object, "segment_bytes", json_integer((json_int_t)report->segment_bytes));
+    json_object_set_new(object, "values", json_integer((json_int_t)report->values));
     json_object_set_new(object, "ns", json_integer((json_int_t)ns));
     json_object_set_new(object, "open_ns", json_integer((json_int_t)verify->open_ns));
     json_dumpf(object, stdout, JSON_COMPACT);
@@ -345,13 +364,16 @@ static void print_report_json(const struct verify *verify, nokv_status status, c
 
 static void print_report(const struct verify *verify, const nokv_verify_report *report, uint64_t ns)
 {
-    char a[TEXT_SIZE], b[TEXT_SIZE];
+    char a[TEXT_SIZE], b[TEXT_SIZE], c[TEXT_SIZE];
     printf("  tables read through          %s, %s\n", text_count(a, report->files), text_bytes(b, report->bytes));
-    printf("  checksums verified           %s blocks, %s log records\n", text_count(a, report->blocks),
-           text_count(b, report->wal_records));
+    printf("  segments read through        %s, %s\n", text_count(a, report->segments),
+           text_bytes(b, report->segment_bytes));
+    printf("  checksums verified           %s blocks, %s log records, %s separate values\n",
+           text_count(a, report->blocks), text_count(b, report->wal_records), text_count(c, report->values));
     printf("  entries in order             %s\n", text_count(a, report->entries));
     printf("  database opened in           %s\n", text_elapsed(a, verify->open_ns));
-    printf("  time, rate                   %s, %.0f MB/s\n", text_elapsed(a, ns), rate_mb(report->bytes, ns));
+    printf("  time, rate                   %s, %.0f MB/s\n", text_elapsed(a, ns),
+           rate_mb(report->bytes + report->segment_bytes, ns));
 }
 
 static enum cli_exit check_database(struct verify *verify)
@@ -400,9 +422,11 @@ const struct cli_command verify_command = {
     .name = "verify",
     .summary = "check every checksum, or compare with a directory",
     .usage = "DB [--against DIR [--acked LOG]] [--json] [--quiet]",
-    .description = "Reads every table through and checks each checksum, the order of the entries and\n"
-                   "every reference; damage is exit code 3. With --against DIR it compares instead,\n"
-                   "byte for byte and both ways, with the files that import takes from DIR:\n"
+    .description = "Reads every table and every segment of the value log through and checks each\n"
+                   "checksum, the order of the entries, and that every reference leads to its value;\n"
+                   "damage is exit code 3, and the message names the file. With --against DIR it\n"
+                   "compares instead, byte for byte and both ways, with the files that import takes\n"
+                   "from DIR:\n"
                    "\n"
                    "  missing    a file below DIR, not in the database\n"
                    "  extra      in the database, no file below DIR\n"

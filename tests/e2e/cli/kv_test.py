@@ -75,7 +75,7 @@ class PutGetDelete(CliTest):
     def test_missing_database(self):
         """Only put and import create a database; the others say that there is none and leave no trace."""
         for command in (["get", self.db, "a"], ["delete", self.db, "a"], ["scan", self.db], ["verify", self.db],
-                        ["stats", self.db], ["compact", self.db], ["probe", self.db],
+                        ["stats", self.db], ["compact", self.db], ["probe", self.db], ["vlog", self.db], ["vlog", "gc", self.db],
                         ["export", self.db, self.path("out")]):
             self.run_code(3, *command)
             self.assertFalse(os.path.exists(self.db), command)
@@ -117,7 +117,8 @@ class PutGetDelete(CliTest):
 
 
 class Usage(CliTest):
-    commands = ["put", "get", "delete", "scan", "import", "export", "verify", "stats", "dump", "compact", "probe"]
+    commands = ["put", "get", "delete", "scan", "import", "export", "verify", "stats", "dump", "compact", "probe",
+                "vlog", "salvage"]
 
     def test_help(self):
         """--help, -h and help COMMAND agree, fit 80 columns and teach with examples."""
@@ -158,7 +159,8 @@ class Usage(CliTest):
                      ["verify", self.db, "--acked", "log"], ["stats", self.db, "--json", "--lines"],
                      ["dump", "nonsense", "file"], ["dump", "sst"], ["compact", self.db, "--hex", "--to", "x"],
                      ["import", self.tree], ["import", self.tree, self.db, "--ack-fd", "0"],
-                     ["import", self.tree, self.tree], ["probe", self.db, "--gets", "0"]):
+                     ["import", self.tree, self.tree], ["vlog"], ["vlog", "gc"], ["salvage"],
+                     ["scan", self.db, "-k", "--sizes"], ["probe", self.db, "--gets", "0"]):
             done = nokv(*args)
             self.assertEqual(2, done.returncode, args)
             self.assertNotEqual(b"", done.stderr, args)

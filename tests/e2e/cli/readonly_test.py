@@ -11,11 +11,15 @@ class ReadOnly(CliTest):
     def check_all(self, database):
         before = snapshot(database)
         write_ahead = glob.glob(os.path.join(database, "*.wal"))
+        segments = glob.glob(os.path.join(database, "vlog", "*.vlog"))
         for command in (["get", database, "anything"], ["scan", database], ["scan", database, "--reverse", "--json"],
                         ["verify", database], ["verify", database, "--against", self.tree],
                         ["stats", database], ["stats", database, "--json"], ["stats", database, "--lines"],
+                        ["vlog", database], ["vlog", database, "--json"], ["scan", database, "--sizes"],
                         ["export", database, self.path("out")], ["probe", database, "--gets", "1000"],
-                        *[["dump", "wal", file] for file in write_ahead]):
+                        *[["dump", "wal", file] for file in write_ahead],
+                        *[["dump", "vlog", file] for file in segments],
+                        *[["salvage", file, "--into", self.path("saved"), "--force"] for file in segments]):
             done = nokv(*command)
             self.assertLess(done.returncode, 2, (command, done.stderr))
             self.assertEqual(before, snapshot(database), command)
@@ -41,14 +45,14 @@ class ReadOnly(CliTest):
         """Directories and files without write permission are enough to read."""
         make_tree(self.tree, 33)
         self.ok("import", self.tree, self.db, "--settle")
-        for file in glob.glob(os.path.join(self.db, "*")):
-            os.chmod(file, 0o444)
-        os.chmod(self.db, 0o555)
+        for file in glob.glob(os.path.join(self.db, "**"), recursive=True):
+            os.chmod(file, 0o555 if os.path.isdir(file) else 0o444)
         prefix = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
         self.ok("verify", self.db, "--against", self.tree, prefix=prefix)
         self.ok("verify", self.db, prefix=prefix)
         self.run_code(3, "put", self.db, "a", "b", prefix=prefix)
-        os.chmod(self.db, 0o755)
+        for directory in (self.db, os.path.join(self.db, "vlog")):
+            os.chmod(directory, 0o755)
 
 
 if __name__ == "__main__":

@@ -65,6 +65,13 @@ class Scan(CliTest):
         self.assertEqual({"key_hex": "61", "value_hex": "31"}, first)
         self.assertEqual({"key": "a"}, json.loads(self.ok("scan", self.db, "--json", "-k", "-n", "1")))
 
+    def test_sizes(self):
+        """--sizes shows the sizes of the values instead of the values, in each output."""
+        lines = self.ok("scan", self.db, "--hex", "--sizes").decode().splitlines()
+        self.assertEqual({key: len(value) for key, value in self.entries.items()},
+                         {bytes.fromhex(key): int(size) for key, size in (line.split("\t") for line in lines)})
+        self.assertEqual({"key": "a", "size": 1}, json.loads(self.ok("scan", self.db, "--json", "-s", "-n", "1")))
+
     def test_nul_in_json(self):
         """A NUL byte within valid UTF-8 survives the way through JSON."""
         self.ok("put", self.db, "--hex", "6e0075", "00")
@@ -101,7 +108,8 @@ class Inspect(CliTest):
         self.assertEqual("NOKV_OK", stats["background_error"])
         self.assertEqual("mmap", stats["components"]["sst"]["model"])
         self.assertGreater(stats["components"]["sst"]["files"], 0)
-        self.assertGreater(stats["components"]["sst"]["bytes"], 50 * 3000)
+        self.assertGreater(stats["components"]["vlog"]["bytes"], 50 * 3000)
+        self.assertEqual("auto", stats["components"]["vlog"]["model"])
         self.assertEqual(50, sum(level["entries"] for level in stats["levels"]))
         lines = dict(line.split(" ", 1) for line in self.ok("stats", self.db, "--lines").decode().splitlines())
         self.assertEqual(str(stats["components"]["sst"]["bytes"]), lines["component.sst.bytes"])
@@ -114,7 +122,7 @@ class Inspect(CliTest):
             for file in files:
                 self.ok("dump", kind, file)
         table = glob.glob(os.path.join(self.db, "*.sst"))[0]
-        self.assertIn(b"7/file", self.ok("dump", "sst", table))
+        self.assertIn(b"9/file", self.ok("dump", "sst", table))
         self.run_code(3, "dump", "sst", self.path("nothing"))
         with open(self.path("noise"), "wb") as f:
             f.write(b"no table" * 1000)
@@ -130,6 +138,7 @@ class Inspect(CliTest):
         self.assertEqual("20000", lines["probe.hot.gets"])
         self.assertEqual(str(20000 * 3000), lines["probe.hot.value_bytes"])
         self.assertEqual("0", lines["probe.hot.calls"])
+        self.assertEqual("0", lines["probe.hot.vlog_calls"])
 
     def test_probe_empty(self):
         """A database without keys has nothing to read: exit code 1."""

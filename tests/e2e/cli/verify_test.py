@@ -4,6 +4,7 @@
 import glob
 import json
 import os
+import subprocess
 
 from support import CliTest, HeldImport, main, make_tree, nokv, write_file
 
@@ -14,6 +15,11 @@ class Verify(CliTest):
         self.contents = make_tree(self.tree, 21)
         self.ok("import", self.tree, self.db, "--quiet", "--settle")
 
+    def import_into_tables(self):
+        """The same database with every value in a table; vlog_test.py has the damaged segments."""
+        subprocess.run(["rm", "-rf", self.db], check=True)
+        self.ok("import", self.tree, self.db, "--quiet", "--settle", "--separate-min", "none")
+
     def test_sound(self):
         """A sound database is exit code 0, in text and in JSON, and every entry was looked at."""
         self.ok("verify", self.db)
@@ -22,10 +28,16 @@ class Verify(CliTest):
         self.assertEqual("NOKV_OK", report["status"])
         self.assertEqual(len(self.contents), report["entries"])
         self.assertGreater(report["blocks"], 0)
-        self.assertGreater(report["bytes"], sum(map(len, self.contents.values())))
+        self.assertGreater(report["bytes"] + report["segment_bytes"], sum(map(len, self.contents.values())))
+        self.assertEqual(sum(len(content) >= 512 for content in self.contents.values()), report["values"])
+        self.assertEqual(len(glob.glob(os.path.join(self.db, "vlog", "*.vlog"))), report["segments"])
+        text = self.ok("verify", self.db).decode()
+        self.assertRegex(text, rf"segments read through +{report['segments']}, \d")
+        self.assertRegex(text, rf"{report['values']} separate values")
 
     def test_each_flipped_byte(self):
         """A flipped bit anywhere in a table is found: exit code 3, and the message names the file."""
+        self.import_into_tables()
         table = os.path.basename(max(glob.glob(os.path.join(self.db, "*.sst")), key=os.path.getsize))
         size = os.path.getsize(os.path.join(self.db, table))
         for i in range(12):
@@ -54,6 +66,7 @@ class Verify(CliTest):
 
     def test_json_of_damage(self):
         """With --json damage is an object with a status and a message, and still exit code 3."""
+        self.import_into_tables()
         table = max(glob.glob(os.path.join(self.db, "*.sst")), key=os.path.getsize)
         with open(table, "r+b") as f:
             f.seek(4096 * 3)
