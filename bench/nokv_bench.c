@@ -12,6 +12,10 @@ static const char default_workloads[] =
     "fillrandom,settle,readhit,readhit:2,readmiss,readmiss:2,seek50,seek50:2,overwrite,settle,fillseq,settle,readseq,"
     "durable,durable:16";
 
+/* Blob files hold values from 512 bytes on: below, rocksdb-blob is rocksdb. */
+static const char engines_small[] = "nokv,lmdb,leveldb,rocksdb,rocksdb-mmap";
+static const char engines_large[] = "nokv,lmdb,leveldb,rocksdb,rocksdb-mmap,rocksdb-blob";
+
 struct command {
     struct run_options run;
     const char *engines;
@@ -164,7 +168,6 @@ int main(int argc, char **argv)
                 .overwrite_part = 1,
                 .memory_bytes = 256u << 20,
                 .filter_bits = 10},
-        .engines = "nokv,lmdb,leveldb,rocksdb,rocksdb-mmap",
         .rounds = 3,
     };
     const char *verb = argc > 1 ? argv[1] : "";
@@ -179,6 +182,8 @@ int main(int argc, char **argv)
         return help ? 0 : 2;
     }
     command_parse(&c, argc, argv);
+    if (!c.engines)
+        c.engines = c.run.value_size < 512 ? engines_small : engines_large;
     if (compare)
         return compare_execute(&c.run, c.engines, c.rounds, c.out);
     if (!c.run.engine)

@@ -15,10 +15,12 @@ enum { REPORT_RECORDS_MAX = 4096, REPORT_NAME_SIZE = 24 };
 struct record {
     char engine[REPORT_NAME_SIZE], version[REPORT_NAME_SIZE], workload[REPORT_NAME_SIZE];
     char after[REPORT_NAME_SIZE]; /* the workload that wrote before it in the same process; "" for the first */
+    unsigned generation;          /* overwrites before it, itself included */
     unsigned round, threads, filter_bits;
     uint64_t keys, value_size, memory_bytes, wrong, found, missing;
     double ops, seconds, ops_per_sec, p50_us, p99_us, p999_us, max_us, cpu_us_per_op, other_cores;
     double user_bytes, device_bytes, blockdev_bytes, disk_bytes, peak_rss_bytes, peak_anon_bytes;
+    double mb_per_sec, disk_peak_bytes, space_amp, space_amp_peak, write_amp, write_amp_blockdev;
 };
 
 struct report {

@@ -4,7 +4,8 @@
  *
  * A row is a workload with a number of threads, a column an engine, a cell the median over the rounds. The ratio of a
  * row is NoKV's rate to the best peer's, taken round by round (the two ran minutes apart in the same round), shown as
- * median and range: a row whose range reaches below 1.0 is not won, whatever its median says.
+ * median and range: a row whose range reaches below 1.0 is not won, whatever its median says. Overwrites that follow
+ * each other are rows of their own, numbered, and so is what comes behind each: a database ages.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -41,6 +42,14 @@ static bool field_text(const char *line, const char *field, char out[REPORT_NAME
     return true;
 }
 
+/* What follows from other fields; results of before there was a field for space have it from the keys. */
+static void derive(struct record *r)
+{
+    r->mb_per_sec = r->ops > 0 ? r->ops_per_sec * r->user_bytes / r->ops / 1e6 : 0;
+    if (r->space_amp == 0)
+        r->space_amp = r->disk_bytes / ((double)r->keys * (double)(DATA_KEY_SIZE + r->value_size));
+}
+
 bool report_add(struct report *report, const char *line)
 {
     struct record r;
@@ -68,9 +77,15 @@ bool report_add(struct report *report, const char *line)
                    {"blockdev_bytes", &r.blockdev_bytes},
                    {"disk_bytes", &r.disk_bytes},
                    {"peak_rss_bytes", &r.peak_rss_bytes},
-                   {"peak_anon_bytes", &r.peak_anon_bytes}};
+                   {"peak_anon_bytes", &r.peak_anon_bytes},
+                   {"disk_peak_bytes", &r.disk_peak_bytes},
+                   {"space_amp", &r.space_amp},
+                   {"space_amp_peak", &r.space_amp_peak},
+                   {"write_amp", &r.write_amp},
+                   {"write_amp_blockdev", &r.write_amp_blockdev}};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         *numbers[i].to = field_number(line, numbers[i].name);
+    r.generation = (unsigned)field_number(line, "generation");
     r.round = (unsigned)field_number(line, "round");
     r.threads = (unsigned)field_number(line, "threads");
     r.filter_bits = (unsigned)field_number(line, "filter_bits");
@@ -80,6 +95,7 @@ bool report_add(struct report *report, const char *line)
     r.wrong = (uint64_t)field_number(line, "wrong");
     r.found = (uint64_t)field_number(line, "found");
     r.missing = (uint64_t)field_number(line, "missing");
+    derive(&r);
     report->records[report->count++] = r;
     return true;
 }
@@ -90,7 +106,7 @@ bool report_add(struct report *report, const char *line)
 static bool same_row(const struct record *a, const struct record *b)
 {
     return strcmp(a->workload, b->workload) == 0 && strcmp(a->after, b->after) == 0 && a->threads == b->threads &&
-           a->keys == b->keys && a->value_size == b->value_size;
+           a->keys == b->keys && a->value_size == b->value_size && a->generation == b->generation;
 }
 
 struct table {
@@ -171,16 +187,24 @@ static unsigned round_last(const struct table *t)
 
 /* ---- printing ------------------------------------------------------------------------------------------------- */
 
-static bool is_whole(const struct record *r)
+static const struct workload *workload_of(const struct record *r)
 {
-    return !workload_find(r->workload, strlen(r->workload))->body;
+    return workload_find(r->workload, strlen(r->workload));
 }
 
+static bool is_whole(const struct record *r)
+{
+    return !workload_of(r)->body;
+}
+
+/* "overwrite 2", "settle after overwrite 2": the second in a row. */
 static void row_name(const struct record *r, FILE *out)
 {
     fprintf(out, "| %s", r->workload);
-    if (*r->after && (is_whole(r) || strncmp(r->after, "fill", 4) != 0))
+    if (*r->after && !workload_of(r)->overwrites && (is_whole(r) || strncmp(r->after, "fill", 4) != 0))
         fprintf(out, " after %s", r->after);
+    if (r->generation > 1)
+        fprintf(out, " %u", r->generation);
     if (r->threads > 1)
         fprintf(out, ", %u threads", r->threads);
 }
@@ -262,6 +286,30 @@ static void latency_print(const struct table *t, FILE *out)
     }
 }
 
+static bool any_figure(const struct table *t, size_t row, size_t offset)
+{
+    bool any = false;
+    for (size_t e = 0; e < t->engine_count; e++)
+        any = any || cell(t, row, e, offset) > 0;
+    return any;
+}
+
+static void megabytes_print(const struct table *t, FILE *out)
+{
+    fprintf(out, "\nMB per second of keys and values that were put or came back (keyscan: of keys)\n");
+    header_print(t, "workload", NULL, out);
+    for (size_t row = 0; row < t->row_count; row++) {
+        if (!any_figure(t, row, offsetof(struct record, mb_per_sec)))
+            continue;
+        row_name(t->rows[row], out);
+        for (size_t e = 0; e < t->engine_count; e++) {
+            double value = cell(t, row, e, offsetof(struct record, mb_per_sec));
+            fprintf(out, value < 0 ? " | -" : value < 99.5 ? " | %.1f" : " | %.0f", value);
+        }
+        fprintf(out, " |\n");
+    }
+}
+
 static void column_print(const struct table *t, const char *title, size_t offset, double divisor, const char *format,
                          FILE *out)
 {
@@ -287,7 +335,8 @@ static size_t settle_row(const struct table *t, size_t row)
     const struct record *r = t->rows[row];
     for (size_t i = row + 1; i < t->row_count; i++)
         if (strcmp(t->rows[i]->workload, "settle") == 0 && strcmp(t->rows[i]->after, r->workload) == 0 &&
-            t->rows[i]->keys == r->keys && t->rows[i]->value_size == r->value_size)
+            t->rows[i]->keys == r->keys && t->rows[i]->value_size == r->value_size &&
+            t->rows[i]->generation == r->generation)
             return i;
     return row;
 }
@@ -302,8 +351,9 @@ static double settled(const struct table *t, size_t row, size_t engine, size_t o
 
 static void settled_print(const struct table *t, FILE *out)
 {
-    fprintf(out, "\nWrites with the settle behind them: seconds together; bytes written per user byte by the process "
-                 "(by the whole device); disk per user byte\n");
+    fprintf(out,
+            "\nWrites with the settle behind them: seconds together; MB/s together; bytes written per user byte by "
+            "the process (by the whole device); disk per live user byte\n");
     header_print(t, "workload", NULL, out);
     for (size_t row = 0; row < t->row_count; row++) {
         if (settle_row(t, row) == row)
@@ -311,13 +361,58 @@ static void settled_print(const struct table *t, FILE *out)
         row_name(t->rows[row], out);
         for (size_t e = 0; e < t->engine_count; e++) {
             double user = cell(t, row, e, offsetof(struct record, user_bytes));
-            fprintf(out, " | %.1f s; %.2f (%.2f); %.2f", settled(t, row, e, offsetof(struct record, seconds)),
+            double seconds = settled(t, row, e, offsetof(struct record, seconds));
+            if (user < 0) {
+                fprintf(out, " | -");
+                continue;
+            }
+            fprintf(out, " | %.1f s; %.0f; %.2f (%.2f); %.2f", seconds, user / seconds / 1e6,
                     settled(t, row, e, offsetof(struct record, device_bytes)) / user,
                     settled(t, row, e, offsetof(struct record, blockdev_bytes)) / user,
-                    cell(t, settle_row(t, row), e, offsetof(struct record, disk_bytes)) / user);
+                    cell(t, settle_row(t, row), e, offsetof(struct record, space_amp)));
         }
         fprintf(out, " |\n");
     }
+}
+
+/* Two figures of each phase that does not only read; nothing when the results are from before there were these. */
+static void pairs_print(const struct table *t, const char *title, const size_t offsets[2], const char *format,
+                        FILE *out)
+{
+    bool any = false;
+    for (size_t row = 0; row < t->row_count; row++)
+        any = any || any_figure(t, row, offsets[1]);
+    if (!any)
+        return;
+    fprintf(out, "\n%s\n", title);
+    header_print(t, "workload", NULL, out);
+    for (size_t row = 0; row < t->row_count; row++) {
+        if (workload_of(t->rows[row])->reads)
+            continue;
+        row_name(t->rows[row], out);
+        for (size_t e = 0; e < t->engine_count; e++) {
+            double first = cell(t, row, e, offsets[0]), second = cell(t, row, e, offsets[1]);
+            fprintf(out, " | ");
+            if (first < 0)
+                fputc('-', out);
+            else
+                fprintf(out, format, first, second);
+        }
+        fprintf(out, " |\n");
+    }
+}
+
+static void amplification_print(const struct table *t, FILE *out)
+{
+    pairs_print(
+        t,
+        "Bytes written per user byte since the database was empty, at the end of each phase: by the process (by "
+        "the whole device)",
+        (size_t[]){offsetof(struct record, write_amp), offsetof(struct record, write_amp_blockdev)}, "%.2f (%.2f)",
+        out);
+    pairs_print(t, "Disk per live user byte: at the end of each phase / the most that was seen during it",
+                (size_t[]){offsetof(struct record, space_amp), offsetof(struct record, space_amp_peak)}, "%.2f / %.2f",
+                out);
 }
 
 static void terms_print(const struct table *t, FILE *out)
@@ -377,8 +472,10 @@ void report_print(const struct report *report, FILE *out)
     wrong_print(&t, out);
     company_print(&t, out);
     rates_print(&t, out);
+    megabytes_print(&t, out);
     latency_print(&t, out);
     settled_print(&t, out);
+    amplification_print(&t, out);
     column_print(&t, "CPU microseconds per operation, background threads included",
                  offsetof(struct record, cpu_us_per_op), 1, "%.2f", out);
     column_print(&t, "Peak resident memory in MB, mapped files included", offsetof(struct record, peak_rss_bytes), 1e6,

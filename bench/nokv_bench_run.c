@@ -10,10 +10,18 @@
  *   device bytes       /proc/self/io: bytes that this process caused to be written, less those cancelled because their
  *                      file was gone before they were. The kernel counts a page when it becomes dirty.
  *   block device bytes what the whole device wrote, from before the phase until all was synced after it: the truth, if
- *                      nobody else was writing
+ *                      nobody else was writing. Between two phases that write nothing is synced, as that would give the
+ *                      second one time and writes for nothing: then only their sum means something
  *   other cores        processors that other processes kept busy meanwhile: a figure with company is not to be trusted
  *   memory             VmHWM, reset before the phase; and, as mapped files count in that, the largest of samples of
  *                      anonymous memory every 50 ms
+ *   disk               what the files below the directory occupy at the phase's end, and the largest of samples every
+ *                      100 ms, or less often when there are so many files that it would take more than a fiftieth of a
+ *                      processor. A file that was removed and is still open is not seen.
+ *   totals             bytes put and bytes written since the database was opened first, and what is live: they make
+ *                      write and space amplification at the end of any phase, however many came before
+ *
+ * The processor time of the thread that takes the samples is not the engine's and is left out everywhere.
  *
  * Before the first phase that reads after one that wrote, all dirty data is synced and all files are read once,
  * untimed: every engine starts its reads with all of its data in the page cache and with an idle disk.
@@ -33,7 +41,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SAMPLE_MS = 50, DISK_SPACE_FACTOR = 8 };
+enum { SAMPLE_MS = 50, DISK_SAMPLE_MS = 100, DISK_SAMPLE_PART = 50, DISK_SPACE_FACTOR = 8 };
 
 struct phase {
     const struct workload *workload;
@@ -49,7 +57,9 @@ struct result {
     const struct phase *phase;
     double seconds, ops_per_sec, cpu_us_per_op, other_cores;
     uint64_t ops, user_bytes, found, missing, wrong;
-    uint64_t device_bytes, blockdev_bytes, disk_bytes, peak_rss_bytes, peak_anon_bytes;
+    uint64_t device_bytes, blockdev_bytes, disk_bytes, disk_peak_bytes, peak_rss_bytes, peak_anon_bytes;
+    uint64_t live_bytes;                                                 /* keys and newest values, at the end */
+    uint64_t total_user_bytes, total_device_bytes, total_blockdev_bytes; /* put and written since the first open */
     struct latency latency;
 };
 
@@ -103,26 +113,53 @@ static void usage_take(const struct run *run, struct usage *usage)
     usage->device_bytes = device_bytes();
     usage->blockdev_bytes = blockdev_bytes(run->dir);
     usage->cpu_ns = bench_cpu_ns();
-    usage->machine_cpu_ns = machine_cpu_ns();
+    usage->machine_cpu_ns = machine_cpu_ns() - bench_cpu_excluded_ns();
     usage->clock_ns = bench_clock_ns();
 }
 
-/* Samples anonymous memory until told to stop. */
+static uint64_t max_u64(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* Samples anonymous memory and the size of the directory until told to stop. */
 struct sampler {
+    const char *dir; /* set before the start, then constant */
     pthread_t thread;
-    _Atomic bool stop; /* relaxed: only ends a loop, guards no data */
-    uint64_t peak;     /* owned by the thread until it is joined */
+    _Atomic bool stop;                       /* relaxed: only ends a loop, guards no data */
+    uint64_t anon_bytes_max, disk_bytes_max; /* owned by the thread until it is joined */
 };
 
 static void *sampler_main(void *arg)
 {
     struct sampler *s = arg;
+    uint64_t disk_due = 0; /* on the clock */
+    bench_cpu_exclude_begin();
     while (!atomic_load_explicit(&s->stop, memory_order_relaxed)) {
-        uint64_t anon = bench_proc_status_bytes("RssAnon");
-        s->peak = anon > s->peak ? anon : s->peak;
+        uint64_t begin = bench_clock_ns();
+        s->anon_bytes_max = max_u64(s->anon_bytes_max, bench_proc_status_bytes("RssAnon"));
+        if (begin >= disk_due) {
+            s->disk_bytes_max = max_u64(s->disk_bytes_max, bench_dir_bytes(s->dir));
+            uint64_t cost = bench_clock_ns() - begin;
+            disk_due = begin + max_u64(DISK_SAMPLE_MS * 1000000ul, cost * DISK_SAMPLE_PART);
+        }
         nanosleep(&(struct timespec){0, SAMPLE_MS * 1000000l}, NULL);
     }
+    bench_cpu_exclude_end();
     return NULL;
+}
+
+static void sampler_start(struct sampler *s, const char *dir)
+{
+    *s = (struct sampler){.dir = dir};
+    if (pthread_create(&s->thread, NULL, sampler_main, s) != 0)
+        bench_die("pthread_create failed");
+}
+
+static void sampler_stop(struct sampler *s)
+{
+    atomic_store_explicit(&s->stop, true, memory_order_relaxed);
+    pthread_join(s->thread, NULL);
 }
 
 static void peak_reset(void)
@@ -137,11 +174,6 @@ static void peak_reset(void)
 
 /* ---- the database as a whole ---------------------------------------------------------------------------------- */
 
-uint64_t run_settle(struct run *run)
-{
-    return run->engine->settle(run->db);
-}
-
 uint64_t run_reopen(struct run *run)
 {
     run->engine->close(run->db);
@@ -155,6 +187,26 @@ static void dir_sync(const char *dir)
     if (fd < 0 || syncfs(fd) != 0)
         bench_die("syncfs %s: %s", dir, strerror(errno));
     close(fd);
+}
+
+static int file_sync(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)st, (void)ftw;
+    int fd = type == FTW_F ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd >= 0 && fsync(fd) != 0)
+        bench_die("fsync %s: %s", path, strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    return 0;
+}
+
+/* Settled is also on the disk: who leaves the writing to the kernel is not done before the kernel is. File by file,
+ * because syncfs() would wait for what other processes have written as well. */
+uint64_t run_settle(struct run *run)
+{
+    uint64_t idle_ns = run->engine->settle(run->db);
+    (void)nftw(run->dir, file_sync, 16, FTW_PHYS); /* a file that a compaction removes meanwhile is no error */
+    return idle_ns;
 }
 
 /* Read what a file holds, holes skipped. A file that a compaction removes meanwhile is no error. */
@@ -256,30 +308,57 @@ static uint64_t whole_run(struct run *run, const struct phase *phase, struct res
     return 1;
 }
 
-static void phase_run(struct run *run, const struct phase *phase, struct result *result)
+/* What was put, what is live and what the disk saw of it since the beginning. */
+static void totals_take(struct run *run, const struct phase *phase, uint64_t ops_all, struct result *result)
+{
+    uint64_t entry_bytes = DATA_KEY_SIZE + run->data.value_size;
+    if (phase->workload->body && !phase->workload->reads)
+        run->put_bytes += ops_all * entry_bytes;
+    if (phase->workload->fills)
+        run->live_keys = ops_all < run->data.keys ? ops_all : run->data.keys;
+    result->live_bytes = run->live_keys * entry_bytes;
+    result->total_user_bytes = run->put_bytes;
+    result->total_device_bytes = device_bytes() - run->device_bytes_begin;
+    result->total_blockdev_bytes = blockdev_bytes(run->dir) - run->blockdev_bytes_begin;
+}
+
+/* `sync_after`: so that all that the phase left to the kernel counts in what the device wrote; untimed. */
+static void phase_run(struct run *run, const struct phase *phase, bool sync_after, struct result *result)
 {
     struct usage before, after;
-    struct sampler sampler = {.peak = 0};
+    struct sampler sampler;
     *result = (struct result){.phase = phase};
     run->generation += phase->workload->overwrites;
     peak_reset();
     usage_take(run, &before);
-    if (pthread_create(&sampler.thread, NULL, sampler_main, &sampler) != 0)
-        bench_die("pthread_create failed");
+    sampler_start(&sampler, run->dir);
     uint64_t ops_all = phase->workload->body ? threads_run(run, phase, result) : whole_run(run, phase, result);
     usage_take(run, &after);
-    atomic_store_explicit(&sampler.stop, true, memory_order_relaxed);
-    pthread_join(sampler.thread, NULL);
-    result->peak_anon_bytes = sampler.peak;
+    uint64_t cpu_ns = after.cpu_ns - before.cpu_ns;
+    sampler_stop(&sampler);
+    result->peak_anon_bytes = sampler.anon_bytes_max;
     result->peak_rss_bytes = bench_proc_status_bytes("VmHWM");
-    result->cpu_us_per_op = (double)(after.cpu_ns - before.cpu_ns) / 1000.0 / (double)ops_all;
-    double others = (double)(after.machine_cpu_ns - before.machine_cpu_ns) - (double)(after.cpu_ns - before.cpu_ns);
+    result->cpu_us_per_op = (double)cpu_ns / 1000.0 / (double)ops_all;
+    double others = (double)(after.machine_cpu_ns - before.machine_cpu_ns) - (double)cpu_ns;
     result->other_cores = others / (double)(after.clock_ns - before.clock_ns);
     result->device_bytes = after.device_bytes - before.device_bytes;
-    if (!phase->workload->reads)
+    if (sync_after)
         dir_sync(run->dir);
     result->blockdev_bytes = blockdev_bytes(run->dir) - before.blockdev_bytes;
     result->disk_bytes = bench_dir_bytes(run->dir);
+    result->disk_peak_bytes = max_u64(sampler.disk_bytes_max, result->disk_bytes);
+    totals_take(run, phase, ops_all, result);
+}
+
+/* Keys and values per second, in and out; of all threads together. */
+static double mb_per_sec(const struct result *r)
+{
+    return r->ops ? r->ops_per_sec * (double)r->user_bytes / (double)r->ops / 1e6 : 0;
+}
+
+static double ratio(uint64_t part, uint64_t whole)
+{
+    return whole ? (double)part / (double)whole : 0;
 }
 
 /* ---- printing ------------------------------------------------------------------------------------------------- */
@@ -287,20 +366,30 @@ static void phase_run(struct run *run, const struct phase *phase, struct result 
 static void result_print_json(const struct run *run, const struct result *r)
 {
     const struct run_options *o = run->options;
-    printf("{\"engine\":\"%s\",\"version\":\"%s\",\"workload\":\"%s\",\"after\":\"%s\",\"round\":%u,\"keys\":%lu,\"key_"
+    printf("{\"engine\":\"%s\",\"version\":\"%s\",\"workload\":\"%s\",\"after\":\"%s\",\"generation\":%lu,\"round\":%u,"
+           "\"keys\":%lu,\"key_"
            "size\":%d,"
            "\"value_size\":%zu,\"threads\":%u,\"durable\":%s,\"memory_bytes\":%lu,\"filter_bits\":%u,\"seed\":%lu,",
-           run->engine->name, run->engine->version(), r->phase->workload->name, run->after, o->round, o->keys,
-           DATA_KEY_SIZE, o->value_size, r->phase->threads, run->config.durable ? "true" : "false", o->memory_bytes,
-           o->filter_bits, o->seed);
-    printf("\"ops\":%lu,\"seconds\":%.6f,\"ops_per_sec\":%.1f,\"p50_us\":%.3f,\"p99_us\":%.3f,\"p999_us\":%.3f,"
+           run->engine->name, run->engine->version(), r->phase->workload->name, run->after, run->generation, o->round,
+           o->keys, DATA_KEY_SIZE, o->value_size, r->phase->threads, run->config.durable ? "true" : "false",
+           o->memory_bytes, o->filter_bits, o->seed);
+    printf("\"ops\":%lu,\"seconds\":%.6f,\"ops_per_sec\":%.1f,\"mb_per_sec\":%.3f,\"p50_us\":%.3f,\"p99_us\":%.3f,"
+           "\"p999_us\":%.3f,"
            "\"max_us\":%.3f,\"cpu_us_per_op\":%.3f,\"other_cores\":%.3f,",
-           r->ops, r->seconds, r->ops_per_sec, latency_us(&r->latency, 0.5), latency_us(&r->latency, 0.99),
-           latency_us(&r->latency, 0.999), latency_max_us(&r->latency), r->cpu_us_per_op, r->other_cores);
+           r->ops, r->seconds, r->ops_per_sec, mb_per_sec(r), latency_us(&r->latency, 0.5),
+           latency_us(&r->latency, 0.99), latency_us(&r->latency, 0.999), latency_max_us(&r->latency), r->cpu_us_per_op,
+           r->other_cores);
     printf("\"user_bytes\":%lu,\"device_bytes\":%lu,\"blockdev_bytes\":%lu,\"disk_bytes\":%lu,\"peak_rss_bytes\":%lu,"
-           "\"peak_anon_bytes\":%lu,\"found\":%lu,\"missing\":%lu,\"wrong\":%lu}\n",
+           "\"peak_anon_bytes\":%lu,\"found\":%lu,\"missing\":%lu,\"wrong\":%lu,",
            r->user_bytes, r->device_bytes, r->blockdev_bytes, r->disk_bytes, r->peak_rss_bytes, r->peak_anon_bytes,
            r->found, r->missing, r->wrong);
+    printf("\"disk_peak_bytes\":%lu,\"live_bytes\":%lu,\"space_amp\":%.4f,\"space_amp_peak\":%.4f,"
+           "\"total_user_bytes\":%lu,\"total_device_bytes\":%lu,\"total_blockdev_bytes\":%lu,\"write_amp\":%.4f,"
+           "\"write_amp_blockdev\":%.4f}\n",
+           r->disk_peak_bytes, r->live_bytes, ratio(r->disk_bytes, r->live_bytes),
+           ratio(r->disk_peak_bytes, r->live_bytes), r->total_user_bytes, r->total_device_bytes,
+           r->total_blockdev_bytes, ratio(r->total_device_bytes, r->total_user_bytes),
+           ratio(r->total_blockdev_bytes, r->total_user_bytes));
     fflush(stdout);
 }
 
@@ -309,12 +398,17 @@ static void result_print_text(const struct run *run, const struct result *r)
     char rate[16];
     printf("%-12s %-10s %2ut ", run->engine->name, r->phase->workload->name, r->phase->threads);
     if (r->phase->workload->body)
-        printf("%9s op/s  p50 %7.2f  p99 %8.2f  p99.9 %8.2f  max %9.0f us  cpu %6.2f us/op  ",
-               bench_human(r->ops_per_sec, rate), latency_us(&r->latency, 0.5), latency_us(&r->latency, 0.99),
-               latency_us(&r->latency, 0.999), latency_max_us(&r->latency), r->cpu_us_per_op);
-    printf("%6.2f s  written %5.0f MB (device %5.0f)  disk %5.0f MB  rss %4.0f MB (anon %4.0f)  wrong %lu\n",
-           r->seconds, (double)r->device_bytes / 1e6, (double)r->blockdev_bytes / 1e6, (double)r->disk_bytes / 1e6,
-           (double)r->peak_rss_bytes / 1e6, (double)r->peak_anon_bytes / 1e6, r->wrong);
+        printf("%9s op/s  %6.0f MB/s  p50 %7.2f  p99 %8.2f  p99.9 %8.2f  max %9.0f us  cpu %6.2f us/op  ",
+               bench_human(r->ops_per_sec, rate), mb_per_sec(r), latency_us(&r->latency, 0.5),
+               latency_us(&r->latency, 0.99), latency_us(&r->latency, 0.999), latency_max_us(&r->latency),
+               r->cpu_us_per_op);
+    printf("%6.2f s  written %5.0f MB (device %5.0f; in all %.2f per user byte)  disk %5.0f MB, peak %5.0f (%.2f, peak "
+           "%.2f of live)  rss %4.0f MB (anon %4.0f)  wrong %lu\n",
+           r->seconds, (double)r->device_bytes / 1e6, (double)r->blockdev_bytes / 1e6,
+           ratio(r->total_device_bytes, r->total_user_bytes), (double)r->disk_bytes / 1e6,
+           (double)r->disk_peak_bytes / 1e6, ratio(r->disk_bytes, r->live_bytes),
+           ratio(r->disk_peak_bytes, r->live_bytes), (double)r->peak_rss_bytes / 1e6, (double)r->peak_anon_bytes / 1e6,
+           r->wrong);
     fflush(stdout);
 }
 
@@ -368,6 +462,9 @@ static void run_open(struct run *run, const struct run_options *options, bool du
         .durable = durable,
     };
     data_init(&run->data, options->seed, options->keys, options->value_size);
+    run->live_keys = options->existing ? options->keys : 0;
+    run->device_bytes_begin = device_bytes();
+    run->blockdev_bytes_begin = blockdev_bytes(run->dir);
     run->db = run->engine->open(&run->config);
 }
 
@@ -384,7 +481,8 @@ int run_execute(const struct run_options *options)
         if (phases[i].workload->reads && dirty)
             run_warm(&run);
         dirty = !phases[i].workload->reads;
-        phase_run(&run, &phases[i], result);
+        bool last_of_writes = dirty && (i + 1 == count || phases[i + 1].workload->reads);
+        phase_run(&run, &phases[i], last_of_writes, result);
         (options->json ? result_print_json : result_print_text)(&run, result);
         wrong = wrong || result->wrong;
         if (options->stats && run.engine->stats)

@@ -73,10 +73,14 @@ struct run {
     char dir[4096];
     const char *after;   /* the workload that wrote last: reads after a fill and after overwrites are not the same */
     uint64_t generation; /* of overwrites: the version of the keys that overwrite touches */
+    uint64_t live_keys;  /* present now */
+    uint64_t put_bytes;  /* keys and values put since the first open, those of warm-ups included */
+    uint64_t device_bytes_begin, blockdev_bytes_begin; /* before it */
 };
 
 /* Close and open again; the phase "reopen". */
 uint64_t run_reopen(struct run *run);
+/* All work that is due is done and every file is on the disk; the phase "settle". */
 uint64_t run_settle(struct run *run);
 
 /* Count one finished operation; false when the phase's time is over. */

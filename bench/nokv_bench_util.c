@@ -6,9 +6,13 @@
  */
 #include "nokv_bench_util.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <ftw.h>
+#include <pthread.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,14 +40,42 @@ uint64_t bench_clock_ns(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+static _Atomic clockid_t excluded_clock; /* relaxed: of the thread that is left out now; 0: none */
+static _Atomic uint64_t excluded_before; /* relaxed: nanoseconds of those that have ended */
+
+void bench_cpu_exclude_begin(void)
+{
+    clockid_t clock;
+    if (pthread_getcpuclockid(pthread_self(), &clock) == 0)
+        atomic_store_explicit(&excluded_clock, clock, memory_order_relaxed);
+}
+
+void bench_cpu_exclude_end(void)
+{
+    uint64_t all = bench_cpu_excluded_ns();
+    atomic_store_explicit(&excluded_clock, 0, memory_order_relaxed);
+    atomic_store_explicit(&excluded_before, all, memory_order_relaxed);
+}
+
+uint64_t bench_cpu_excluded_ns(void)
+{
+    struct timespec used = {0};
+    clockid_t clock = atomic_load_explicit(&excluded_clock, memory_order_relaxed);
+    if (clock && clock_gettime(clock, &used) != 0)
+        used = (struct timespec){0};
+    return atomic_load_explicit(&excluded_before, memory_order_relaxed) + (uint64_t)used.tv_sec * 1000000000u +
+           (uint64_t)used.tv_nsec;
+}
+
 uint64_t bench_cpu_ns(void)
 {
     struct rusage usage;
+    uint64_t excluded = bench_cpu_excluded_ns();
     if (getrusage(RUSAGE_SELF, &usage) != 0)
         bench_die("getrusage: %s", strerror(errno));
     uint64_t us = (uint64_t)usage.ru_utime.tv_sec * 1000000u + (uint64_t)usage.ru_utime.tv_usec +
                   (uint64_t)usage.ru_stime.tv_sec * 1000000u + (uint64_t)usage.ru_stime.tv_usec;
-    return us * 1000u;
+    return us * 1000u > excluded ? us * 1000u - excluded : 0;
 }
 
 void *bench_alloc(size_t size)
@@ -84,22 +116,32 @@ void bench_dir_remove(const char *path)
         bench_die("remove %s: %s", path, strerror(errno));
 }
 
-/* nftw() has no argument for its callback; the programs that use this have one thread at that moment. */
-static uint64_t dir_bytes_sum;
-
-static int entry_add(const char *path, const struct stat *st, int type, struct FTW *ftw)
+/* Not nftw(), which has no argument for its callback: this runs in a thread beside others. Takes `fd`. */
+static uint64_t dir_fd_bytes(int fd)
 {
-    (void)path, (void)ftw;
-    if (type == FTW_F)
-        dir_bytes_sum += (uint64_t)st->st_blocks * 512u;
-    return 0;
+    DIR *dir = fdopendir(fd);
+    if (!dir)
+        return close(fd), 0;
+    uint64_t sum = 0;
+    struct stat st;
+    for (const struct dirent *entry; (entry = readdir(dir));) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
+            fstatat(fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+            continue; /* a file that a compaction removes meanwhile is no error */
+        if (S_ISREG(st.st_mode))
+            sum += (uint64_t)st.st_blocks * 512u;
+        int below = S_ISDIR(st.st_mode) ? openat(fd, entry->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+        if (below >= 0)
+            sum += dir_fd_bytes(below);
+    }
+    closedir(dir);
+    return sum;
 }
 
 uint64_t bench_dir_bytes(const char *path)
 {
-    dir_bytes_sum = 0;
-    (void)nftw(path, entry_add, 16, FTW_PHYS); /* a file that a compaction removes meanwhile is no error */
-    return dir_bytes_sum;
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return fd >= 0 ? dir_fd_bytes(fd) : 0;
 }
 
 uint64_t bench_free_bytes(const char *path)

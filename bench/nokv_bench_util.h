@@ -17,8 +17,13 @@ _Noreturn void bench_die(const char *format, ...) __attribute__((format(printf, 
 
 /* CLOCK_MONOTONIC in nanoseconds. */
 uint64_t bench_clock_ns(void);
-/* User + system time of this process, all threads, in nanoseconds. */
+/* User + system time of this process in nanoseconds, all threads but the one that measures the others. */
 uint64_t bench_cpu_ns(void);
+/* A thread that measures is left out of bench_cpu_ns() from begin to end, one at a time; it calls both itself. */
+void bench_cpu_exclude_begin(void);
+void bench_cpu_exclude_end(void);
+/* What was left out so far. */
+uint64_t bench_cpu_excluded_ns(void);
 
 /* A bijection on 64-bit numbers whose output looks random (the finalizer of SplitMix64). */
 static inline uint64_t bench_mix(uint64_t x)
@@ -54,7 +59,10 @@ double bench_median(double *values, size_t count);
 void bench_dir_make(const char *path);
 /* Remove `path` and everything below it; a missing path is fine. */
 void bench_dir_remove(const char *path);
-/* Bytes that the files below `path` occupy on the disk (blocks, not lengths: sparse files count what they hold). */
+/*
+ * Bytes that the files below `path` occupy on the disk (blocks, not lengths: sparse files count what they hold; files
+ * that were removed and are still open are not seen). Any thread may call it.
+ */
 uint64_t bench_dir_bytes(const char *path);
 /* Bytes free for this user on the file system of `path`. */
 uint64_t bench_free_bytes(const char *path);

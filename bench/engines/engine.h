@@ -52,6 +52,8 @@ struct engine {
     /* First entry at or after `key`; begins a scan over the newest state unless this session has one open already. */
     bool (*seek)(void *session, struct bytes key);
     bool (*next)(void *session); /* REQUIRES: the last seek() or next() returned true */
+    /* REQUIRES of both: as next(). The key alone does not ask the engine for the value. */
+    void (*key)(void *session, struct bytes *out_key);
     void (*entry)(void *session, struct bytes *out_key, struct bytes *out_value);
     void (*scan_done)(void *session);
 };

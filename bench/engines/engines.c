@@ -6,7 +6,8 @@
  */
 #include "engines/engine.h"
 
-extern const struct engine engine_nokv, engine_lmdb, engine_leveldb, engine_rocksdb, engine_rocksdb_mmap;
+extern const struct engine engine_nokv, engine_lmdb, engine_leveldb, engine_rocksdb, engine_rocksdb_mmap,
+    engine_rocksdb_blob;
 
 const struct engine *const engines_built[] = {
 #ifdef BENCH_HAVE_NOKV
@@ -21,6 +22,7 @@ const struct engine *const engines_built[] = {
 #ifdef BENCH_HAVE_ROCKSDB
     &engine_rocksdb,
     &engine_rocksdb_mmap,
+    &engine_rocksdb_blob,
 #endif
     (const struct engine *)0,
 };

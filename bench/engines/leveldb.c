@@ -111,8 +111,8 @@ static uint64_t level_settle(void *handle)
     uint64_t quiet_since = 0, cpu = bench_cpu_ns(), now = bench_clock_ns();
     while (!quiet_since || now - quiet_since < 300000000u) {
         usleep(20000);
-        uint64_t used = bench_cpu_ns() - cpu;
-        cpu += used;
+        uint64_t cpu_now = bench_cpu_ns(), used = cpu_now > cpu ? cpu_now - cpu : 0;
+        cpu = cpu_now;
         now = bench_clock_ns();
         if (used > 1500000u || compaction_due(db))
             quiet_since = 0;
@@ -211,6 +211,12 @@ static bool level_next(void *session)
     return iter_state(s);
 }
 
+static void level_key(void *session, struct bytes *out_key)
+{
+    struct level_session *s = session;
+    out_key->data = leveldb_iter_key(s->iter, &out_key->size);
+}
+
 static void level_entry(void *session, struct bytes *out_key, struct bytes *out_value)
 {
     struct level_session *s = session;
@@ -236,6 +242,7 @@ const struct engine engine_leveldb = {
     .get_done = level_get_done,
     .seek = level_seek,
     .next = level_next,
+    .key = level_key,
     .entry = level_entry,
     .scan_done = level_scan_done,
 };

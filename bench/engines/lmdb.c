@@ -154,6 +154,12 @@ static bool lmdb_next(void *session)
     return cursor_move(session, MDB_NEXT);
 }
 
+static void lmdb_key(void *session, struct bytes *out_key)
+{
+    struct lmdb_session *s = session;
+    *out_key = (struct bytes){s->key.mv_data, s->key.mv_size};
+}
+
 static void lmdb_entry(void *session, struct bytes *out_key, struct bytes *out_value)
 {
     struct lmdb_session *s = session;
@@ -187,6 +193,7 @@ const struct engine engine_lmdb = {
     .get_done = lmdb_get_done,
     .seek = lmdb_seek,
     .next = lmdb_next,
+    .key = lmdb_key,
     .entry = lmdb_entry,
     .scan_done = lmdb_scan_done,
 };
