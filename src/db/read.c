@@ -118,16 +118,11 @@ static enum nokv_status locate(struct nokv_db *db, const void *key, size_t key_s
 /* Read a value of the value log into memory of its own. */
 static enum nokv_status value_copy(struct located *l, struct slice key, nokv_value *out_value)
 {
-    uint8_t *copy = mem_alloc(l->pointer.value_size ? l->pointer.value_size : 1);
-    if (copy == NULL)
-        return FAIL(NO_MEMORY, "no memory for a value of %u bytes", l->pointer.value_size);
-    enum nokv_status status = segment_read(l->segment, &l->pointer, key, 0, copy, l->pointer.value_size);
-    if (status != NOKV_OK) {
-        mem_free(copy);
-        return status;
-    }
+    uint8_t *memory;
+    struct slice value;
+    TRY(segment_read_whole(l->segment, &l->pointer, key, &memory, &value));
     segment_unpin(l->segment);
-    *out_value = (nokv_value){.data = copy, .size = l->pointer.value_size, ._pin = copy, ._kind = PIN_HEAP};
+    *out_value = (nokv_value){.data = value.data, .size = value.size, ._pin = memory, ._kind = PIN_HEAP};
     return NOKV_OK;
 }
 

@@ -95,6 +95,40 @@ enum nokv_status segment_read(struct segment *s, const struct vlog_pointer *p, s
     return vlog_read(r, p, user_key, off, buffer, size);
 }
 
+/* A record of one chunk comes with one read, value and checksums, into the memory that is handed out. */
+static enum nokv_status read_record(struct vlog_reader *r, const struct vlog_pointer *p, struct slice user_key,
+                                    struct io_read_request *request, struct slice *out_value)
+{
+    request->buffer = mem_alloc_aligned(request->size % PAGE_BYTES ? CACHE_LINE : PAGE_BYTES, request->size);
+    if (request->buffer == NULL)
+        return FAIL(NO_MEMORY, "no memory for a value of %u bytes", p->value_size);
+    request->status = io_pread(request->file, request->buffer, request->size, request->off, &request->got);
+    enum nokv_status status = vlog_read_finish(r, p, user_key, request, out_value);
+    if (status != NOKV_OK)
+        mem_free(request->buffer);
+    return status;
+}
+
+enum nokv_status segment_read_whole(struct segment *s, const struct vlog_pointer *p, struct slice user_key,
+                                    uint8_t **out_memory, struct slice *out_value)
+{
+    struct vlog_reader *r;
+    struct io_read_request request;
+    TRY(segment_reader(s, &r));
+    if (vlog_read_prepare(r, p, user_key, &request)) {
+        TRY(read_record(r, p, user_key, &request, out_value));
+        *out_memory = request.buffer;
+        return NOKV_OK;
+    }
+    uint8_t *copy CLEANUP(mem_free_ptr) = mem_alloc(p->value_size ? p->value_size : 1);
+    if (copy == NULL)
+        return FAIL(NO_MEMORY, "no memory for a value of %u bytes", p->value_size);
+    TRY(vlog_read(r, p, user_key, 0, copy, p->value_size));
+    *out_value = slice_make(copy, p->value_size);
+    *out_memory = TAKE(copy);
+    return NOKV_OK;
+}
+
 uint64_t segment_reads(const struct segment *s)
 {
     uint64_t sum = 0;

@@ -89,6 +89,9 @@ enum nokv_status segment_read_in_place(struct segment *s, const struct vlog_poin
                                        struct slice *out_in_place) MUST_CHECK;
 enum nokv_status segment_read(struct segment *s, const struct vlog_pointer *p, struct slice user_key, uint64_t off,
                               void *buffer, size_t size) MUST_CHECK;
+/* The whole value, copied: *out_value lies in *out_memory, which the caller frees with mem_free. */
+enum nokv_status segment_read_whole(struct segment *s, const struct vlog_pointer *p, struct slice user_key,
+                                    uint8_t **out_memory, struct slice *out_value) MUST_CHECK;
 /* Decode the pointer that an entry holds and find its segment, which is borrowed from the set. CORRUPT. */
 enum nokv_status segment_follow(const struct segment_set *set, struct slice value, struct vlog_pointer *out_pointer,
                                 struct segment **out_segment) MUST_CHECK;

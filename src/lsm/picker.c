@@ -30,11 +30,11 @@ void compaction_inputs_deinit(struct compaction_inputs *in)
 
 /* ---- targets and scores --------------------------------------------------------------------------------------- */
 
-/* Shares: half of what lies below under a stream of writes, a sixteenth once that can be had for one merge. */
+/* Shares: a quarter of what lies below under a stream of writes, a sixteenth once that can be had for one merge. */
 static bool level0_hides_values(const struct version *v, const struct picker_options *o, bool tidy, uint32_t base_level)
 {
     const struct level *zero = &v->levels[0];
-    uint64_t below = 0, share = tidy ? 16 : 2;
+    uint64_t below = 0, share = tidy ? 16 : 4;
     for (size_t l = 1; l < LEVELS_MAX; l++)
         below += v->levels[l].value_bytes;
     if (zero->count < (tidy ? 1 : o->l0_compact_files) || below == 0)
