@@ -521,16 +521,161 @@ static void test_no_memory(void **state)
     scene_end(&f, &s);
 }
 
+/* ---- segments of the value log ---------------------------------------------------------------------------------- */
+
+static void segment_append(struct manifest *m, uint64_t number, uint64_t bytes, bool sealed)
+{
+    struct edit e = {0};
+    struct segment_desc d = {.number = number, .file_bytes = bytes, .origin = SEGMENT_DIRECT, .sealed = sealed};
+    OK(edit_add_segment(&e, &d));
+    OK(manifest_append(m, &e));
+    edit_deinit(&e);
+}
+
+static enum nokv_status segment_remove(struct manifest *m, uint64_t number)
+{
+    struct edit e = {0};
+    OK(edit_remove_segment(&e, number));
+    enum nokv_status status = manifest_append(m, &e);
+    edit_deinit(&e);
+    return status;
+}
+
+/* numbers: ascending, 0-terminated. */
+static void assert_segments(struct lsm *f, const uint64_t *numbers)
+{
+    struct manifest_state back;
+    size_t count = 0;
+    OK(recover(f, &back));
+    while (numbers[count])
+        count++;
+    assert_int_equal(back.segment_count, count);
+    for (size_t i = 0; i < count; i++)
+        assert_int_equal(back.segments[i].number, numbers[i]);
+    version_unref(back.version);
+    manifest_state_deinit(&back);
+}
+
+/* Segments come, are described anew, and go, in any order; the next MANIFEST begins with those that are left, as they
+ * were described last. */
+static void test_segments(void **state)
+{
+    (void)state;
+    struct lsm f;
+    struct manifest_state s, back;
+    struct manifest *m = NULL;
+    lsm_init(&f);
+    s = state_make(&f);
+    OK(manifest_create(&f.env, 60, &s, &m));
+    assert_segments(&f, (const uint64_t[]){0});
+    segment_append(m, 21, 4096, false);
+    segment_append(m, 9, 8192, true);
+    segment_append(m, 30, 12288, true);
+    assert_segments(&f, (const uint64_t[]){9, 21, 30, 0});
+    segment_append(m, 21, 65536, true); /* sealed by now */
+    OK(segment_remove(m, 9));
+    assert_segments(&f, (const uint64_t[]){21, 30, 0});
+    manifest_destroy(m);
+    OK(recover(&f, &back));
+    OK(manifest_create(&f.env, 61, &back, &m));
+    version_unref(back.version);
+    manifest_state_deinit(&back);
+    OK(segment_remove(m, 30));
+    manifest_destroy(m);
+    OK(recover(&f, &back));
+    assert_int_equal(back.manifest_number, 61);
+    assert_int_equal(back.segment_count, 1);
+    assert_int_equal(back.segments[0].number, 21);
+    assert_int_equal(back.segments[0].file_bytes, 65536);
+    assert_int_equal(back.segments[0].origin, SEGMENT_DIRECT);
+    assert_true(back.segments[0].sealed);
+    version_unref(back.version);
+    manifest_state_deinit(&back);
+    scene_end(&f, &s);
+}
+
+/* Removing a segment that is not there, or twice, is damage, and the message says which. */
+static void test_unknown_segment_removed(void **state)
+{
+    (void)state;
+    for (int twice = 0; twice < 2; twice++) {
+        struct lsm f;
+        struct manifest_state s;
+        struct manifest *m = NULL;
+        lsm_init(&f);
+        s = state_make(&f);
+        OK(manifest_create(&f.env, 60, &s, &m));
+        segment_append(m, 21, 4096, true);
+        OK(segment_remove(m, twice ? 21 : 22));
+        if (twice)
+            OK(segment_remove(m, 21));
+        manifest_destroy(m);
+        assert_corrupt(&f, twice ? "segment 21" : "segment 22");
+        scene_end(&f, &s);
+    }
+}
+
+/* An edit that adds and removes segments and tables is torn by a power cut: all of it is there, or none. */
+static void test_torn_segment_edit(void **state)
+{
+    (void)state;
+    size_t before = 0, after = 0;
+    for (uint64_t seed = 0; seed < 60; seed++) {
+        struct lsm f;
+        struct manifest_state s, back;
+        struct manifest *m = NULL;
+        struct edit e = {0};
+        lsm_init(&f);
+        sim_reseed(f.sim, seed);
+        s = state_make(&f);
+        OK(manifest_create(&f.env, 60, &s, &m));
+        segment_append(m, 21, 4096, true);
+        for (uint64_t n = 100; n < 140; n++) {
+            struct segment_desc d = {.number = n, .file_bytes = 4096, .origin = SEGMENT_COLLECT, .sealed = true};
+            OK(edit_add_segment(&e, &d));
+        }
+        OK(edit_remove_segment(&e, 21));
+        sim_crash_after(f.sim, seed % 3);
+        (void)!manifest_append(m, &e);
+        edit_deinit(&e);
+        manifest_destroy(m);
+        version_unref(s.version);
+        epoch_drain();
+        io_destroy(f.io);
+        sim_power_cut(f.sim);
+        OK(sim_io_create(f.sim, &f.io));
+        f.env.io = f.io;
+        OK(recover(&f, &back));
+        assert_true(back.segment_count == 1 || back.segment_count == 40);
+        before += back.segment_count == 1;
+        after += back.segment_count == 40;
+        version_unref(back.version);
+        manifest_state_deinit(&back);
+        lsm_deinit(&f);
+    }
+    assert_true(before > 0 && after > 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip),           cmocka_unit_test(test_removed_tables_are_not_opened),
-        cmocka_unit_test(test_damaged_current),      cmocka_unit_test(test_missing_manifest),
-        cmocka_unit_test(test_exchanged_manifest),   cmocka_unit_test(test_missing_table),
-        cmocka_unit_test(test_contradictions),       cmocka_unit_test(test_no_first_edit),
-        cmocka_unit_test(test_damaged_manifest),     cmocka_unit_test(test_crash_in_create),
-        cmocka_unit_test(test_crash_in_append),      cmocka_unit_test(test_failed_sync_is_final),
-        cmocka_unit_test(test_io_failure_in_create), cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_removed_tables_are_not_opened),
+        cmocka_unit_test(test_damaged_current),
+        cmocka_unit_test(test_missing_manifest),
+        cmocka_unit_test(test_exchanged_manifest),
+        cmocka_unit_test(test_missing_table),
+        cmocka_unit_test(test_contradictions),
+        cmocka_unit_test(test_no_first_edit),
+        cmocka_unit_test(test_damaged_manifest),
+        cmocka_unit_test(test_crash_in_create),
+        cmocka_unit_test(test_crash_in_append),
+        cmocka_unit_test(test_failed_sync_is_final),
+        cmocka_unit_test(test_io_failure_in_create),
+        cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_segments),
+        cmocka_unit_test(test_unknown_segment_removed),
+        cmocka_unit_test(test_torn_segment_edit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -57,6 +57,57 @@ static void test_empty(void **state)
     version_unref(v);
 }
 
+/* A table that points to `value_bytes` of the value log. */
+static void put_values(struct lsm *f, struct version **v, uint32_t level, uint64_t bytes, uint64_t value_bytes)
+{
+    char a[16], b[16];
+    struct vlog_ref ref = {.segment = 7, .records = 1, .bytes = value_bytes};
+    snprintf(a, sizeof a, "%06u", level * 100);
+    snprintf(b, sizeof b, "%06u", level * 100 + 50);
+    struct table *t = lsm_hollow(f, lsm_text(a), lsm_text(b), bytes);
+    mem_free(t->desc.refs);
+    t->desc.refs = mem_alloc(sizeof ref);
+    assert_non_null(t->desc.refs);
+    t->desc.refs[0] = ref;
+    t->desc.ref_count = 1;
+    lsm_put(f, v, level, t);
+}
+
+/* A level 0 of few, small tables that point to much of the value log is due before it is by its count: until it is
+ * merged, nobody knows how much of what lies below is garbage. Without values below, or with tables that are themselves
+ * as large, it is not. */
+static void test_level0_that_hides_values(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t zero_values, below_values, zero_bytes;
+        unsigned tables;
+        bool tidy, due;
+    } cases[] = {
+        {10 * MIB, 160 * MIB, 4096, 1, true, true},      /* a sixteenth, when nobody writes */
+        {9 * MIB, 160 * MIB, 4096, 1, true, false},      /* less */
+        {10 * MIB, 160 * MIB, 4096, 4, false, false},    /* not while somebody does */
+        {80 * MIB, 160 * MIB, 4096, 4, false, true},     /* half, then */
+        {80 * MIB, 160 * MIB, 4096, 3, false, false},    /* with as many tables as are worth a merge at all */
+        {80 * MIB, 0, 4096, 1, true, false},             /* nothing to hide below */
+        {80 * MIB, 160 * MIB, 90 * MIB, 1, true, false}, /* the merge would cost more than it shows */
+    };
+    for (size_t c = 0; c < ARRAY_COUNT(cases); c++) {
+        struct lsm f;
+        struct version *v = lsm_empty();
+        lsm_init(&f);
+        for (unsigned i = 0; i < cases[c].tables; i++)
+            put_values(&f, &v, 0, cases[c].zero_bytes / cases[c].tables, cases[c].zero_values / cases[c].tables);
+        if (cases[c].below_values)
+            put_values(&f, &v, LEVELS_MAX - 1, 4096, cases[c].below_values);
+        bool due = targets_of(v, cases[c].tidy).score[0] >= 1.0;
+        if (due != cases[c].due)
+            fail_msg("case %zu: %s", c, due ? "due" : "not due");
+        version_unref(v);
+        lsm_deinit(&f);
+    }
+}
+
 /* Level 0 is merged from few tables on when it is tidied, from many on under a stream of writes. */
 static void test_level0_is_due(void **state)
 {
@@ -445,6 +496,7 @@ int main(void)
         cmocka_unit_test(test_level0_moves),
         cmocka_unit_test(test_range),
         cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_level0_that_hides_values),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
