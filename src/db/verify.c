@@ -77,14 +77,24 @@ static enum nokv_status pointers_verify(struct verify *v, const struct table *t)
     return NOKV_OK;
 }
 
+/* Not every message of a table names its file: who reads it wants to know which one. */
+static enum nokv_status table_name_add(const struct table *t, enum nokv_status status)
+{
+    char path[PATH_SIZE_MAX];
+    if (status != NOKV_ERR_CORRUPT || path_sst(path, t->env->dir, t->desc.number) != NOKV_OK ||
+        strstr(status_message(), path) != NULL)
+        return status;
+    return FAIL_WITH(status, "%s [in %s]", status_message(), path);
+}
+
 static enum nokv_status table_verify(struct verify *v, const struct table *t)
 {
     struct sst_verify_report r = {0};
-    TRY(sst_reader_verify(t->reader, &r));
+    TRY(table_name_add(t, sst_reader_verify(t->reader, &r)));
     if (r.entries != t->desc.entries)
         return FAIL(CORRUPT, "table %llu has %llu entries, the MANIFEST says %llu", (unsigned long long)t->desc.number,
                     (unsigned long long)r.entries, (unsigned long long)t->desc.entries);
-    TRY(pointers_verify(v, t));
+    TRY(table_name_add(t, pointers_verify(v, t)));
     v->report.files++;
     v->report.bytes += t->desc.file_bytes;
     v->report.blocks += r.blocks;
