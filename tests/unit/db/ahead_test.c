@@ -468,16 +468,18 @@ static void test_damaged_table(void **state)
     FAILS(CORRUPT, nokv_iter_status(it));
     snprintf(message, sizeof message, "%s", nokv_error_message());
     assert_true(keys > 10 && keys < KEYS);
-    FAILS(INVALID, nokv_put(f.db, "", 0, "", 0, NULL)); /* another message */
-    nokv_iter_first(it);
-    for (uint64_t i = 0; i < keys; i++) {
-        shown_check(nokv_iter_value(it), i, 1, small_size(i, 1));
-        assert_null(strstr(nokv_error_message(), "checksum")); /* not before it is met */
-        nokv_iter_next(it);
+    for (uint64_t start = 0; start < 20; start++) {         /* so that it is now here, now there in what is looked at */
+        FAILS(INVALID, nokv_put(f.db, "", 0, "", 0, NULL)); /* another message */
+        seek_to(it, start);
+        for (uint64_t i = start; i < keys; i++) {
+            shown_check(nokv_iter_value(it), i, 1, small_size(i, 1));
+            assert_null(strstr(nokv_error_message(), "checksum")); /* not before it is met */
+            nokv_iter_next(it);
+        }
+        assert_false(nokv_iter_valid(it));
+        FAILS(CORRUPT, nokv_iter_status(it));
+        assert_string_equal(nokv_error_message(), message);
     }
-    assert_false(nokv_iter_valid(it));
-    FAILS(CORRUPT, nokv_iter_status(it));
-    assert_string_equal(nokv_error_message(), message);
     nokv_iter_destroy(it);
     fixture_deinit(&f);
 }
