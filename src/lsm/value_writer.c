@@ -124,7 +124,6 @@ static enum nokv_status move_to_segment(struct value_writer *w, size_t victim, c
                                         struct ikey *key, struct slice *value)
 {
     struct vlog_pointer moved;
-    TRY(segment_ready(w));
     TRY(vlog_source_move(w->sources[victim], p, *key, w->open, &moved));
     pointer_set(w, &moved, key, value);
     return NOKV_OK;
@@ -140,11 +139,15 @@ static enum nokv_status move_inline(struct value_writer *w, size_t victim, const
     return NOKV_OK;
 }
 
+static bool goes_inline(const struct value_writer *w, const struct vlog_pointer *p)
+{
+    return p->value_size < w->options.separation_min && p->value_size <= VLOG_SOURCE_WINDOW / 2;
+}
+
 static enum nokv_status victim_move(struct value_writer *w, size_t victim, const struct vlog_pointer *p,
                                     struct ikey *key, struct slice *value)
 {
-    bool inlined = p->value_size < w->options.separation_min && p->value_size <= VLOG_SOURCE_WINDOW / 2;
-    TRY(inlined ? move_inline(w, victim, p, key, value) : move_to_segment(w, victim, p, key, value));
+    TRY(goes_inline(w, p) ? move_inline(w, victim, p, key, value) : move_to_segment(w, victim, p, key, value));
     w->moved_bytes += vlog_record_size(key->user.size, p->value_size);
     return NOKV_OK;
 }
@@ -159,6 +162,8 @@ static enum nokv_status place_pointer(struct value_writer *w, struct ikey *key, 
     enum nokv_status status = source_open(w, victim);
     bool is_source = status == NOKV_ERR_CORRUPT || status == NOKV_ERR_NOT_FOUND || status == NOKV_ERR_IO;
     if (status == NOKV_OK) {
+        if (!goes_inline(w, &p))
+            TRY(segment_ready(w)); /* whatever fails here is not the source's */
         status = victim_move(w, victim, &p, key, value);
         is_source = status != NOKV_OK && vlog_source_is_to_blame(w->sources[victim]);
     }
