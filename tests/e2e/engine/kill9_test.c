@@ -12,6 +12,8 @@
  *
  * The i-th write of a thread is a function of seed, thread and i. A thread has one write under way, so what comes back
  * must be the state after all acknowledged writes, or after one more.
+ *
+ * Values have all homes: inline, moved to the value log by a flush, written to it directly, streamed to it in parts.
  */
 #include <sched.h>
 #include <signal.h>
@@ -49,6 +51,7 @@ struct planned {
     size_t count; /* 1: a single put or delete, unless is_batch */
     bool is_batch;
     bool is_durable;
+    bool is_stream; /* a single put that comes in parts */
     struct entry entries[BATCH_MAX];
 };
 
@@ -60,9 +63,11 @@ static void write_plan(unsigned thread, uint64_t i, struct planned *w)
     for (size_t n = 0; n < w->count; n++) {
         uint64_t shape = test_random(&rng) % 1000;
         w->entries[n] = (struct entry){.key = (uint32_t)(test_random(&rng) % KEYS), .is_delete = shape < 150};
-        w->entries[n].value_size =
-            (uint32_t)(shape > 997 ? test_random(&rng) % VALUE_MAX : 16 + test_random(&rng) % 700);
+        w->entries[n].value_size = (uint32_t)(shape > 997   ? test_random(&rng) % VALUE_MAX
+                                              : shape > 930 ? 700 + test_random(&rng) % 20000
+                                                            : 16 + test_random(&rng) % 700);
     }
+    w->is_stream = !w->is_batch && !w->entries[0].is_delete && test_random(&rng) % 8 == 0;
 }
 
 static size_t key_make(unsigned thread, uint32_t key, char out[32])
@@ -121,6 +126,11 @@ static void options_draw(nokv_options *o, uint64_t round)
     o->background_threads = (uint32_t)(1 + test_random(&rng) % 3);
     o->inline_background_work = test_random(&rng) % 5 == 0;
     o->sync = test_random(&rng) % 5 == 0 ? NOKV_SYNC_COMMIT : NOKV_SYNC_NONE;
+    o->value_separation_min = 64u << test_random(&rng) % 5;
+    o->value_direct_min = 1024u << test_random(&rng) % 5;
+    o->vlog_segment_bytes = (64ull << 10) << test_random(&rng) % 6;
+    o->vlog_space_amp_max = 1.1;
+    o->vlog_write = test_random(&rng) % 3 == 0 ? NOKV_IO_STD : NOKV_IO_DEFAULT;
 }
 
 /* ---- child: writing until it is killed -------------------------------------------------------------------------- */
@@ -149,6 +159,22 @@ static nokv_status batch_fill(struct writer *t, uint64_t i, const struct planned
     return NOKV_OK;
 }
 
+static nokv_status stream_issue(struct writer *t, const char *key, size_t key_size, size_t size, uint64_t i,
+                                const nokv_write_options *options)
+{
+    nokv_value_writer *w = NULL;
+    size_t part = 1 + (size_t)(i % 9000);
+    TRY(nokv_value_writer_open(t->db, key, key_size, i % 2 ? size : VALUE_MAX, &w));
+    for (size_t at = 0; at < size; at += part) {
+        nokv_status status = nokv_value_writer_append(w, t->value + at, part < size - at ? part : size - at);
+        if (status != NOKV_OK) {
+            nokv_value_writer_abandon(w);
+            return status;
+        }
+    }
+    return nokv_value_writer_commit(w, options);
+}
+
 static nokv_status write_issue(struct writer *t, uint64_t i)
 {
     struct planned w;
@@ -167,6 +193,8 @@ static nokv_status write_issue(struct writer *t, uint64_t i)
         return nokv_write(t->db, t->batch, options);
     if (e->is_delete)
         return nokv_delete(t->db, key, key_size, options);
+    if (w.is_stream)
+        return stream_issue(t, key, key_size, e->value_size, i, options);
     return nokv_put(t->db, key, key_size, t->value, e->value_size, options);
 }
 
