@@ -50,8 +50,8 @@ static enum nokv_status buffers_open(struct nokv_db *db)
     return io_shared_open(db->io, path, size, &db->vlog_buffers);
 }
 
-/* `slot` -1: without shared buffers. No lock held. */
-static enum nokv_status segment_make(struct nokv_db *db, int slot, struct segment **out_segment)
+/* `slot` -1: without shared buffers. `ahead`: reserve its blocks before they are written. No lock held. */
+static enum nokv_status segment_make(struct nokv_db *db, int slot, bool ahead, struct segment **out_segment)
 {
     char dir[PATH_SIZE_MAX], path[PATH_SIZE_MAX];
     uint64_t number = db_allocate_number(db);
@@ -65,7 +65,8 @@ static enum nokv_status segment_make(struct nokv_db *db, int slot, struct segmen
                                           .component = IO_VLOG,
                                           .model = (enum io_model)(db->options.vlog_write - NOKV_IO_STD),
                                           .number = number,
-                                          .preallocate_bytes = u64_min(SEGMENT_STEP, db->options.vlog_segment_bytes),
+                                          .preallocate_bytes =
+                                              ahead ? u64_min(SEGMENT_STEP, db->options.vlog_segment_bytes) : 0,
                                           .buffer_bytes = vlog_buffer_bytes(db->options.vlog_segment_bytes)};
     if (slot >= 0)
         options.shared = db->vlog_buffers.data + (size_t)slot * vlog_shared_bytes(options.buffer_bytes);
@@ -128,7 +129,7 @@ static enum nokv_status active_make_locked(struct nokv_db *db, int slot, struct 
     struct segment *s = NULL;
     db->making_segment = true;
     mutex_unlock(&db->mu);
-    enum nokv_status status = segment_make(db, slot, &s);
+    enum nokv_status status = segment_make(db, slot, true, &s);
     mutex_lock(&db->mu);
     if (status == NOKV_OK)
         status = segment_publish_locked(db, s, slot, out_entry);
@@ -219,10 +220,10 @@ static enum nokv_status append_failed(struct nokv_db *db, enum nokv_status statu
 }
 
 /* A segment for one stream, value or batch alone, with one user. */
-static enum nokv_status private_use(struct nokv_db *db, struct segment_entry **out_entry)
+static enum nokv_status private_use(struct nokv_db *db, bool ahead, struct segment_entry **out_entry)
 {
     struct segment *s = NULL;
-    TRY(segment_make(db, -1, &s));
+    TRY(segment_make(db, -1, ahead, &s));
     mutex_lock(&db->mu);
     enum nokv_status status = segment_publish_locked(db, s, -1, out_entry);
     if (status == NOKV_OK)
@@ -259,7 +260,7 @@ enum nokv_status direct_append(struct nokv_db *db, struct slice key, struct slic
     TRY(status);
     bool is_own = use.entry == NULL;
     if (is_own)
-        TRY(private_use(db, &use.entry));
+        TRY(private_use(db, true, &use.entry));
     TRY(use_append(db, use, is_own, key, value, out_pointer));
     *out_use = use;
     return NOKV_OK;
@@ -281,7 +282,7 @@ enum nokv_status direct_append_own(struct nokv_db *db, const struct direct_use *
         use.entry->users++;
         mutex_unlock(&db->mu);
     } else {
-        TRY(private_use(db, &use.entry));
+        TRY(private_use(db, true, &use.entry));
     }
     TRY(use_append(db, use, false, key, value, out_pointer));
     *out_use = use;
@@ -333,8 +334,8 @@ enum nokv_status direct_stream_begin(struct nokv_db *db, struct slice key, uint6
     status = is_large || !active_takes_streams_locked(db) ? NOKV_OK : active_use_locked(db, &use.entry);
     mutex_unlock(&db->mu);
     TRY(status);
-    if (use.entry == NULL)
-        TRY(private_use(db, &use.entry));
+    if (use.entry == NULL) /* of an unknown size: not the largest there is, which the disk may not have */
+        TRY(private_use(db, size_max != 0, &use.entry));
     status = vlog_stream_begin(use.entry->segment->writer, key, size_max ? size_max : NOKV_VALUE_SIZE_MAX, out_stream);
     if (status != NOKV_OK) {
         direct_end(db, use, 0);

@@ -267,6 +267,55 @@ static void test_batch_of_many_segments(void **state)
         }
 }
 
+/* A writer that does not know its size takes what it writes and no more: it works on a disk with little room, and what
+ * others see of the disk while it is open is that. */
+static void test_writer_of_unknown_size(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct file_list *l = malloc(sizeof *l);
+    uint8_t *value = sized_make(1, 1, 300000);
+    assert_non_null(l);
+    values_init(&f);
+    fixture_open(&f);
+    sim_set_capacity(f.sim, 8 << 20);
+    for (uint64_t key = 1; key <= 3; key++) {
+        uint64_t bytes = 0;
+        nokv_value_writer *w = writer_open(f.db, key, 0);
+        writer_feed(w, value, 300000, 7000);
+        file_list_get(&f, l);
+        for (size_t i = 0; i < l->count; i++)
+            bytes += l->sizes[i];
+        assert_true(bytes < 8 << 20);
+        OK(nokv_value_writer_commit(w, NULL));
+        range_check(f.db, key, value, 300000, 0, 300000);
+    }
+    nokv_value_writer *w = writer_open(f.db, 4, 0); /* and it is told when there is none */
+    nokv_status status = NOKV_OK;
+    for (int i = 0; i < 40 && status == NOKV_OK; i++)
+        status = nokv_value_writer_append(w, value, 300000);
+    FAILS(NO_SPACE, status);
+    nokv_value_writer_abandon(w);
+    sim_set_capacity(f.sim, 0);
+    settle(f.db);
+    assert_int_equal(count_of(&f, FILE_VLOG), 3); /* what was abandoned is given back */
+    w = writer_open(f.db, 4, 0);
+    writer_feed(w, value, 300000, 100000);
+    nokv_value_writer_abandon(w);
+    settle(f.db);
+    assert_int_equal(count_of(&f, FILE_VLOG), 3);
+    fixture_kill(&f);
+    fixture_open(&f);
+    for (uint64_t key = 1; key <= 3; key++)
+        range_check(f.db, key, value, 300000, 0, 300000);
+    sized_check(f.db, 4, 0, 0);
+    settle(f.db);
+    verify_ok(f.db);
+    mem_free(value);
+    free(l);
+    fixture_deinit(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -276,6 +325,7 @@ int main(void)
         cmocka_unit_test(test_batches_are_atomic),
         cmocka_unit_test(test_open_writers_block_nobody),
         cmocka_unit_test(test_batch_of_many_segments),
+        cmocka_unit_test(test_writer_of_unknown_size),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
