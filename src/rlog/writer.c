@@ -57,11 +57,14 @@ struct rlog_writer {
     uint8_t *piece; /* PIECE_BYTES; made when first needed */
 };
 
+/* A full disk that is met so late (its blocks were not reserved) is no reason to try again: what failed to be written
+ * may stand in the ring all the same, whole, and come back. NO_SPACE is for what certainly did not happen. */
 static enum nokv_status poison(struct rlog_writer *w, enum nokv_status status)
 {
-    if (status != NOKV_OK)
-        w->failed = true;
-    return status;
+    if (status == NOKV_OK)
+        return status;
+    w->failed = true;
+    return status == NOKV_ERR_NO_SPACE ? FAIL(IO, "%s", status_message()) : status;
 }
 
 static enum nokv_status check_usable(const struct rlog_writer *w)

@@ -95,6 +95,29 @@ static void test_seal_on_full_disk(void **state)
     disk_deinit(&d);
 }
 
+/* A write that fails for want of space, although its blocks were reserved, is final: its record may stand in the ring
+ * and come back, so it must not be taken for one that certainly was not written. */
+static void test_no_space_too_late(void **state)
+{
+    (void)state;
+    struct disk d;
+    disk_init(&d, 5000);
+    for (size_t i = 0; i < COUNT; i++)
+        d.sizes[i] = 100; /* all of them pass through the ring */
+    OK(rlog_writer_create(&d.f.options, ".", &d.f.writer));
+    sim_fail(d.sim, IO_OP_WRITE, IO_WAL, 1, ENOSPC, false);
+    size_t count = 0;
+    enum nokv_status status;
+    while ((status = append_status(&d, count)) == NOKV_OK)
+        count++;
+    assert_true(sim_failed(d.sim));
+    assert_int_equal(status, NOKV_ERR_IO);
+    FAILS(POISONED, append_status(&d, count));
+    struct outcome out = read_log(&d.f, true, d.sizes, COUNT);
+    assert_true(out.status == NOKV_OK && out.count == count + 1);
+    disk_deinit(&d);
+}
+
 static enum nokv_status work(struct disk *d, size_t *acked, size_t *synced)
 {
     TRY(rlog_writer_create(&d->f.options, ".", &d->f.writer));
@@ -180,9 +203,8 @@ static void test_reader_failures(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_no_space),
-        cmocka_unit_test(test_seal_on_full_disk),
-        cmocka_unit_test(test_every_failing_call),
+        cmocka_unit_test(test_no_space),          cmocka_unit_test(test_seal_on_full_disk),
+        cmocka_unit_test(test_no_space_too_late), cmocka_unit_test(test_every_failing_call),
         cmocka_unit_test(test_reader_failures),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
