@@ -273,6 +273,8 @@ int main(int argc, char **argv)
     if (argc == 3) {
         first_seed = strtoull(argv[1], NULL, 0);
         seed_count = test_scale(strtoull(argv[2], NULL, 0));
+        if (test_scale(100) < 100) /* sanitizers: the same code at fewer steps */
+            chapters_per_seed = CHAPTERS / 3;
     } else {
         seed_count = 1;
         chapters_per_seed = 2;

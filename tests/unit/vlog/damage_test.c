@@ -259,7 +259,7 @@ int main(int argc, char **argv)
     if (argc > 1)
         stride = (unsigned)strtoul(argv[1], NULL, 10);
     if (test_scale(100) < 100) /* sanitizers: a part of the bits */
-        stride = (unsigned)(stride * 500 / test_scale(100));
+        stride = (unsigned)(stride * 1500 / test_scale(100));
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_flipped_bits),
         cmocka_unit_test(test_cut),
