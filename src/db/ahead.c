@@ -168,7 +168,7 @@ static void entry_plan(struct ahead *a, struct ahead_entry *e)
     if (tag_kind_byte(e->key.tag) != KEY_VALUE_POINTER ||
         segment_follow(a->segments, e->value, &p, &segment) != NOKV_OK)
         return;
-    struct vlog_reader *reader = atomic_load_explicit(&segment->reader, memory_order_acquire);
+    struct vlog_reader *reader = segment_reader_now(segment);
     if (reader == NULL || !vlog_read_prepare(reader, &p, e->key.user, &r))
         return;
     if (io_file_model(r.file) == IO_STD)
@@ -265,6 +265,6 @@ bool ahead_take(const struct ahead *a, const struct segment *segment, const stru
     const struct ahead_entry *e = &a->entries[a->first];
     if (a->first == a->count || e->piece == NOT_READ)
         return false;
-    const struct vlog_reader *reader = atomic_load_explicit(&segment->reader, memory_order_acquire);
+    const struct vlog_reader *reader = segment_reader_now(segment);
     return vlog_read_finish(reader, p, e->key.user, &a->reads.pieces[e->piece], out_value) == NOKV_OK;
 }

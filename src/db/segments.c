@@ -74,7 +74,7 @@ static enum nokv_status reader_open(struct segment *s, struct vlog_reader **out_
 
 static enum nokv_status segment_reader(struct segment *s, struct vlog_reader **out_reader)
 {
-    *out_reader = atomic_load_explicit(&s->reader, memory_order_acquire);
+    *out_reader = segment_reader_now(s);
     return LIKELY(*out_reader != NULL) ? NOKV_OK : reader_open(s, out_reader);
 }
 

@@ -89,6 +89,11 @@ enum nokv_status segment_read_in_place(struct segment *s, const struct vlog_poin
                                        struct slice *out_in_place) MUST_CHECK;
 enum nokv_status segment_read(struct segment *s, const struct vlog_pointer *p, struct slice user_key, uint64_t off,
                               void *buffer, size_t size) MUST_CHECK;
+/* The reader, if anything has been read of the segment yet; NULL: nothing has, and nothing is opened. */
+static inline struct vlog_reader *segment_reader_now(const struct segment *s)
+{
+    return atomic_load_explicit(&s->reader, memory_order_acquire);
+}
 /* The whole value, copied: *out_value lies in *out_memory, which the caller frees with mem_free. */
 enum nokv_status segment_read_whole(struct segment *s, const struct vlog_pointer *p, struct slice user_key,
                                     uint8_t **out_memory, struct slice *out_value) MUST_CHECK;

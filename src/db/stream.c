@@ -37,7 +37,9 @@ nokv_status nokv_value_writer_open(nokv_db *db, const void *key, size_t key_size
                                    nokv_value_writer **out_writer)
 {
     TRY(key_check(key, key_size));
-    TRY(value_check(key, size_max));
+    if (size_max > NOKV_VALUE_SIZE_MAX)
+        return FAIL(TOO_LARGE, "a value of up to %llu bytes: the limit is %llu", (unsigned long long)size_max,
+                    NOKV_VALUE_SIZE_MAX);
     TRY(db_check_writable(db));
     struct nokv_value_writer *w = mem_zalloc(sizeof *w);
     if (w == NULL)
