@@ -87,7 +87,8 @@ typedef enum nokv_io_model {
 
 /* How values are read out of the value log. */
 typedef enum nokv_vlog_read {
-    NOKV_VLOG_READ_AUTO = 0,   /* MMAP for values below 4 KiB, PREAD for the others */
+    NOKV_VLOG_READ_AUTO = 0,   /* MMAP for values below 4 KiB, and for larger ones that are in the page cache (nearly
+                                  always known without a system call); else PREAD, which reads them at one go */
     NOKV_VLOG_READ_MMAP = 1,   /* in place, through a mapping of sealed segments: no system call, no copy; what is read
                                   competes with the tables for the page cache */
     NOKV_VLOG_READ_PREAD = 2,  /* a copy, through the page cache */
@@ -137,7 +138,9 @@ typedef struct nokv_options {
     uint64_t vlog_segment_bytes;   /* a segment of the value log is closed at this size; default 256 MiB, 64 KiB to
                                       64 GiB. A larger value has a larger segment */
     double vlog_space_amp_max;     /* bytes of segments / bytes in them that are still pointed to, above which the
-                                      background collects; default 1.3, 1.05 to 1000 */
+                                      background collects; default 1.3, 1.05 to 1000. While writes do not pause for a
+                                      second, the part above 1 may be twice as large: what is collected later has less
+                                      left that must be moved */
     nokv_vlog_read vlog_read;      /* default NOKV_VLOG_READ_AUTO */
     nokv_io_model vlog_write; /* direct values: default NOKV_IO_DIRECT (where the file system has it); STD and URING
                                  are possible */

@@ -8,7 +8,7 @@
  *
  * Urgency: seal (logs, segments), flush, compaction, rewrite, spare log. With more than one thread, one is always free
  * of compactions, so that a flush never waits for a merge. One thread more does what writers wait for and what is done
- * quickly (seals, spare logs, removals): a log that nobody seals holds up the next one.
+ * quickly (seals, full buffers of the value log, spare logs, removals): a log that nobody seals holds up the next one.
  *
  * Level 0 is merged late under a stream of writes and early otherwise (see lsm/picker.c). A pause is a second without a
  * write, noticed by a thread that has run out of work, or a call of nokv_wait_idle; many reads count as well.
@@ -34,6 +34,7 @@ enum work {
     WORK_SPARE_LOG,
     WORK_DELETE_LOGS,
     WORK_SEAL_SEGMENT,
+    WORK_WRITE_VALUES,
     WORK_REMOVE_SEGMENTS
 };
 
@@ -49,6 +50,7 @@ struct job {
     size_t snapshot_count;
     uint64_t *victims; /* flush, compaction, rewrite: segments whose values move */
     size_t victim_count;
+    bool has_scattered; /* among them such as were written directly */
 };
 
 /* ---- shared --------------------------------------------------------------------------------------------------- */
@@ -81,7 +83,8 @@ static void job_writer_options(struct nokv_db *db, const struct job *job, struct
         .values = {.separation_min = db->options.value_separation_min,
                    .segment_bytes = db->options.vlog_segment_bytes,
                    .victims = job->victims,
-                   .victim_count = job->victim_count},
+                   .victim_count = job->victim_count,
+                   .is_scattered = job->has_scattered},
     };
     /* What was just written may be read soon; what has survived a collection goes past the page cache. */
     bool is_flush = job->work == WORK_FLUSH;
@@ -342,7 +345,7 @@ bool background_is_tidy_locked(struct nokv_db *db)
 static enum nokv_status job_context_locked(struct nokv_db *db, struct job *job)
 {
     TRY(background_snapshots_locked(db, &job->snapshots, &job->snapshot_count));
-    enum nokv_status status = collect_victims_locked(db, &job->victims, &job->victim_count);
+    enum nokv_status status = collect_victims_locked(db, &job->victims, &job->victim_count, &job->has_scattered);
     if (status != NOKV_OK)
         mem_free(TAKE(job->snapshots));
     return status;
@@ -414,6 +417,11 @@ static enum nokv_status work_pick_locked(struct nokv_db *db, bool quick, struct 
         job->work = WORK_SEAL_SEGMENT;
         return NOKV_OK;
     }
+    if (quick && db->values_full) {
+        db->values_full = false;
+        job->work = WORK_WRITE_VALUES;
+        return NOKV_OK;
+    }
     if (!quick && db->immutable_count > 0 && !db->flushing && !db->closing)
         return pick_flush_locked(db, job);
     if (deletable_log_locked(db)) {
@@ -459,7 +467,7 @@ static void job_finish_locked(struct nokv_db *db, struct job *job, enum nokv_sta
         if (job->inputs.counts[0] > 0)
             db->level0_busy = false;
     }
-    if (status == NOKV_OK && job->work != WORK_SEAL && job->work != WORK_DELETE_LOGS)
+    if (status == NOKV_OK && job->work != WORK_SEAL && job->work != WORK_WRITE_VALUES && job->work != WORK_DELETE_LOGS)
         db->soft_error = NOKV_OK;
     cond_broadcast(&db->state_cond);
 }
@@ -495,6 +503,9 @@ static enum nokv_status job_run_locked(struct nokv_db *db, struct job *job)
     case WORK_SEAL_SEGMENT:
         status = segment_seal_run(db, job->segment);
         break;
+    case WORK_WRITE_VALUES:
+        segments_write_full(db);
+        break;
     case WORK_REMOVE_SEGMENTS:
         status = job_remove_segments(db, job);
         break;
@@ -518,7 +529,8 @@ static enum nokv_status job_run_locked(struct nokv_db *db, struct job *job)
     mutex_lock(&db->mu);
     db->jobs_running--;
     cond_broadcast(&db->state_cond);
-    cond_broadcast(&db->work_cond); /* all: not every thread does everything */
+    if (job->work != WORK_WRITE_VALUES) /* often, and makes no work */
+        background_wake_locked(db);
     return status;
 }
 
@@ -562,11 +574,11 @@ static void background_loop(struct nokv_db *db, bool quick)
         else if (status != NOKV_OK)
             soft_error_set_locked(db, status);
         else if (quick)
-            cond_wait(&db->work_cond, &db->mu);
+            cond_wait(&db->log_cond, &db->mu);
         else
             wait_for_work_locked(db);
         if (status != NOKV_OK && !db->closing) /* retried when a writer needs it, or in a second */
-            (void)cond_wait_for(&db->work_cond, &db->mu, TICK_NS);
+            (void)cond_wait_for(quick ? &db->log_cond : &db->work_cond, &db->mu, TICK_NS);
     }
     mutex_unlock(&db->mu);
 }
@@ -583,9 +595,11 @@ static void *log_main(void *arg)
     return NULL;
 }
 
+/* All: not every thread does everything. */
 void background_wake_locked(struct nokv_db *db)
 {
     cond_broadcast(&db->work_cond);
+    cond_signal(&db->log_cond);
 }
 
 enum nokv_status background_start(struct nokv_db *db)
@@ -611,7 +625,7 @@ void background_stop(struct nokv_db *db)
     atomic_store_explicit(&db->cancel, true, memory_order_relaxed);
     mutex_lock(&db->mu);
     db->closing = true;
-    cond_broadcast(&db->work_cond);
+    background_wake_locked(db);
     cond_broadcast(&db->state_cond);
     uint32_t count = db->thread_count;
     mutex_unlock(&db->mu);

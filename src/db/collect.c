@@ -65,9 +65,13 @@ static struct sums sums_locked(const struct nokv_db *db)
     return s;
 }
 
+/* Under a stream of writes garbage is let grow to twice as much: what is collected later has less left to be moved. */
 static double wanted_amp(const struct nokv_db *db)
 {
-    return db->collect_amp != 0 ? db->collect_amp : db->options.vlog_space_amp_max;
+    double bound = db->options.vlog_space_amp_max;
+    if (db->collect_amp != 0)
+        return db->collect_amp;
+    return db->tidy ? bound : 1 + (bound - 1) * 2;
 }
 
 static uint64_t slack_of(const struct nokv_db *db)
@@ -88,6 +92,16 @@ double collect_debt_locked(const struct nokv_db *db)
         return 0;
     double amp = (double)s.file_bytes / (double)(s.live_bytes + 1);
     return (amp - bound * 1.5) / (bound * 2);
+}
+
+/*
+ * What a memtable's direct values supersede is known as garbage only when it has been flushed and merged; pointers are
+ * small, and a memtable full of them may stand for many times the database. A sixth of what is live at a time leaves
+ * the collector something to do and costs a small flush.
+ */
+uint64_t collect_mem_values_max_locked(const struct nokv_db *db)
+{
+    return u64_max(sums_locked(db).live_bytes / 6, db->options.vlog_segment_bytes);
 }
 
 /* ---- choosing --------------------------------------------------------------------------------------------------- */
@@ -149,9 +163,11 @@ void collect_choose_locked(struct nokv_db *db)
     victims_mark(db, candidates, count, s);
 }
 
-enum nokv_status collect_victims_locked(struct nokv_db *db, uint64_t **out_numbers, size_t *out_count)
+enum nokv_status collect_victims_locked(struct nokv_db *db, uint64_t **out_numbers, size_t *out_count,
+                                        bool *out_scattered)
 {
     size_t count = 0;
+    *out_scattered = false;
     collect_choose_locked(db);
     for (size_t i = 0; i < db->segment_count; i++)
         count += db->segments[i]->collecting;
@@ -161,9 +177,12 @@ enum nokv_status collect_victims_locked(struct nokv_db *db, uint64_t **out_numbe
     uint64_t *numbers = mem_alloc(count * sizeof *numbers);
     if (numbers == NULL)
         return FAIL(NO_MEMORY, "no memory for a list of %zu segments", count);
-    for (size_t i = 0; i < db->segment_count; i++)
-        if (db->segments[i]->collecting)
-            numbers[(*out_count)++] = db->segments[i]->desc.number;
+    for (size_t i = 0; i < db->segment_count; i++) {
+        if (!db->segments[i]->collecting)
+            continue;
+        numbers[(*out_count)++] = db->segments[i]->desc.number;
+        *out_scattered |= db->segments[i]->desc.origin == SEGMENT_DIRECT;
+    }
     *out_numbers = numbers;
     return NOKV_OK;
 }

@@ -94,6 +94,8 @@ struct nokv_db {
     bool spare_asked;     /* the background was woken to make the next log */
     struct memtable *mem; /* mem and mem_log_number: changed with mu held as well, so either lock allows reading */
     uint64_t mem_log_number;
+    uint64_t mem_value_bytes;     /* of direct values that mem points to */
+    uint64_t mem_value_bytes_max; /* from here on it is flushed, small as it may be */
     uint64_t last_seq;
     uint64_t throttle_free_ns; /* when the next throttled write may go on */
     uint64_t puts, deletes, batches, user_bytes;
@@ -101,6 +103,7 @@ struct nokv_db {
     /* protected by mu */
     struct mutex mu;
     struct cond work_cond;                       /* background threads wait for work */
+    struct cond log_cond;                        /* and the one of the logs */
     struct cond state_cond;                      /* everybody else waits for a change of what follows */
     struct immutable immutables[IMMUTABLES_MAX]; /* oldest first */
     size_t immutable_count;
@@ -135,6 +138,7 @@ struct nokv_db {
     struct segment_set *segment_set; /* the same, for readers */
     struct segment_entry *active_segment;
     bool making_segment;
+    bool values_full; /* a buffer of a segment waits to be written */
     bool slot_used[SEGMENT_SLOTS];
     struct io_shared vlog_buffers; /* SEGMENT_SLOTS writers' buffers; opened with the first direct value */
     double collect_amp;            /* what nokv_vlog_collect asks for; 0: the option's */

@@ -50,6 +50,16 @@ static enum nokv_status buffers_open(struct nokv_db *db)
     return io_shared_open(db->io, path, size, &db->vlog_buffers);
 }
 
+/* An appender left a full buffer: the log thread writes it while the next one fills. */
+static void buffer_is_full(void *arg)
+{
+    struct nokv_db *db = arg;
+    mutex_lock(&db->mu);
+    db->values_full = true;
+    cond_signal(&db->log_cond);
+    mutex_unlock(&db->mu);
+}
+
 /* `slot` -1: without shared buffers. `ahead`: reserve its blocks before they are written. No lock held. */
 static enum nokv_status segment_make(struct nokv_db *db, int slot, bool ahead, struct segment **out_segment)
 {
@@ -68,6 +78,10 @@ static enum nokv_status segment_make(struct nokv_db *db, int slot, bool ahead, s
                                           .preallocate_bytes =
                                               ahead ? u64_min(SEGMENT_STEP, db->options.vlog_segment_bytes) : 0,
                                           .buffer_bytes = vlog_buffer_bytes(db->options.vlog_segment_bytes)};
+    if (slot >= 0 && db->has_log_thread) {
+        options.full = buffer_is_full;
+        options.full_arg = db;
+    }
     if (slot >= 0)
         options.shared = db->vlog_buffers.data + (size_t)slot * vlog_shared_bytes(options.buffer_bytes);
     struct vlog_writer *writer = NULL;
@@ -375,6 +389,21 @@ enum nokv_status segments_sync(struct nokv_db *db)
         enum nokv_status status = vlog_writer_sync(s->writer);
         segment_unpin(s);
         TRY(status);
+    }
+}
+
+void segments_write_full(struct nokv_db *db)
+{
+    if (epoch_register() != NOKV_OK)
+        return; /* without memory: the appenders write them */
+    for (uint64_t number = 0;;) {
+        struct segment *s = next_writer(db, number);
+        if (s == NULL)
+            return;
+        number = s->number;
+        enum nokv_status status = vlog_writer_write_full(s->writer);
+        (void)status; /* it stays, and is for who needs the buffer */
+        segment_unpin(s);
     }
 }
 

@@ -114,7 +114,7 @@ enum nokv_status db_poison(struct nokv_db *db, enum nokv_status status, const ch
                                                 memory_order_acquire))
         snprintf(db->poison_message, sizeof db->poison_message, "%s", message);
     cond_broadcast(&db->state_cond);
-    cond_broadcast(&db->work_cond);
+    background_wake_locked(db);
     mutex_unlock(&db->mu);
     mutex_lock(&db->sync_mu);
     cond_broadcast(&db->sync_cond);

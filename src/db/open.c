@@ -53,6 +53,7 @@ static struct nokv_db *db_create(struct io *io, const char *path, const nokv_opt
     mutex_init(&db->sync_mu);
     mutex_init(&db->obsolete_mu);
     cond_init(&db->work_cond);
+    cond_init(&db->log_cond);
     cond_init(&db->state_cond);
     cond_init(&db->sync_cond);
     return db;
@@ -85,6 +86,7 @@ static void db_free(struct nokv_db *db)
     mutex_deinit(&db->sync_mu);
     mutex_deinit(&db->obsolete_mu);
     cond_deinit(&db->work_cond);
+    cond_deinit(&db->log_cond);
     cond_deinit(&db->state_cond);
     cond_deinit(&db->sync_cond);
     mem_free(db->obsolete);
@@ -170,6 +172,7 @@ static enum nokv_status memtables_setup(struct nokv_db *db, struct recovery *r, 
     TRY(mem_grow(&db->old_logs, &db->old_log_capacity, r->used, sizeof *db->old_logs));
     for (size_t i = 0; i < r->used; i++)
         db->old_logs[db->old_log_count++] = (struct old_log){.number = r->logs[i]};
+    db->mem_value_bytes_max = db->options.vlog_segment_bytes;
     bool empty = memtable_count(r->mem) == 0;
     db->log_number = empty ? new_log : log_number;
     if (empty || (memtable_bytes(r->mem) < db->options.memtable_bytes / 2 && r->used <= OLD_LOGS_KEPT_MAX)) {

@@ -166,6 +166,8 @@ enum nokv_status direct_stream_begin(struct nokv_db *db, struct slice key, uint6
                                      struct direct_use *out_use, struct vlog_stream **out_stream) MUST_CHECK;
 /* [S3] All bytes that were appended are durable on return. No lock held. */
 enum nokv_status segments_sync(struct nokv_db *db) MUST_CHECK;
+/* Write the buffers that appenders have filled and left. What fails stays theirs. */
+void segments_write_full(struct nokv_db *db);
 /* Is one waiting to be sealed? Marks it. REQUIRES mu. */
 struct segment_entry *segments_pick_seal_locked(struct nokv_db *db);
 /* Seal it and put it into the MANIFEST. No lock held. */
@@ -176,8 +178,10 @@ enum nokv_status segments_close(struct nokv_db *db) MUST_CHECK;
 /* ---- collect.c: garbage (REQUIRES mu unless said) -----------------------------------------------------------------
  */
 
-/* The numbers of the segments that are being collected, ascending, for a job; freed with mem_free. */
-enum nokv_status collect_victims_locked(struct nokv_db *db, uint64_t **out_numbers, size_t *out_count) MUST_CHECK;
+/* The numbers of the segments that are being collected, ascending, for a job; freed with mem_free. *out_scattered: some
+ * are of direct values, which came in any order. */
+enum nokv_status collect_victims_locked(struct nokv_db *db, uint64_t **out_numbers, size_t *out_count,
+                                        bool *out_scattered) MUST_CHECK;
 /* Choose what to collect, when more than the option allows is garbage. */
 void collect_choose_locked(struct nokv_db *db);
 /* Tables that point to what is being collected and that nobody works on; *out_found false: there are none. */
@@ -190,6 +194,8 @@ void collect_unpick_dead_locked(struct nokv_db *db, const struct edit *edit);
 void collect_note_damaged_locked(struct nokv_db *db, const uint64_t *numbers, size_t count);
 /* Is there work for the collector, now or once others are done? */
 bool collect_is_due_locked(struct nokv_db *db);
+/* How many bytes of direct values one memtable should point to. */
+uint64_t collect_mem_values_max_locked(const struct nokv_db *db);
 /* How far the value log is over its bound: 0 (not at all) to 1 (writers should be as slow as they may get). */
 double collect_debt_locked(const struct nokv_db *db);
 

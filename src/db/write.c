@@ -131,6 +131,8 @@ static void rotate_commit_locked(struct nokv_db *db, struct rlog_writer *next, s
         (struct immutable){.mem = db->mem, .log_number = db->mem_log_number, .last_seq = db->last_seq};
     db->mem = mem;
     db->mem_log_number = rlog_number(next);
+    db->mem_value_bytes = 0;
+    db->mem_value_bytes_max = collect_mem_values_max_locked(db);
     db->wal = next;
     db->tidy = false;
     rlog_hold(next, wait_for_seal, db);
@@ -254,8 +256,9 @@ struct write {
     size_t part_count;
     uint8_t header[BATCH_HEADER];
     uint32_t count;
-    uint64_t bytes;     /* keys and values, as the user gave them */
-    uint64_t log_bytes; /* as they go to log and memtable */
+    uint64_t bytes;       /* keys and values, as the user gave them */
+    uint64_t log_bytes;   /* as they go to log and memtable */
+    uint64_t value_bytes; /* of direct values */
     uint32_t deletes;
     const struct nokv_batch *batch; /* NULL: the single entry below */
     struct ikey key;                /* tag: kind byte, without its sequence number */
@@ -305,6 +308,13 @@ static enum nokv_status batch_insert(struct nokv_db *db, const struct write *w, 
     }
 }
 
+/* It is small and can wait, when others do. */
+static bool wants_flush_for_values(const struct nokv_db *db)
+{
+    return db->mem_value_bytes >= db->mem_value_bytes_max &&
+           atomic_load_explicit(&db->waiting_memtables, memory_order_relaxed) == 0;
+}
+
 static void write_count_locked(struct nokv_db *db, const struct write *w)
 {
     db->deletes += w->deletes;
@@ -317,7 +327,7 @@ static void write_count_locked(struct nokv_db *db, const struct write *w)
 static enum nokv_status write_apply_locked(struct nokv_db *db, struct write *w, uint64_t *out_end)
 {
     TRY(db_check_writable(db));
-    if (UNLIKELY(memtable_bytes(db->mem) >= db->options.memtable_bytes))
+    if (UNLIKELY(memtable_bytes(db->mem) >= db->options.memtable_bytes || wants_flush_for_values(db)))
         TRY(db_rotate(db));
     if (UNLIKELY(db->wal_held) && atomic_load_explicit(&db->unsealed_logs, memory_order_acquire) == 0) {
         rlog_hold(db->wal, NULL, NULL);
@@ -339,6 +349,7 @@ static enum nokv_status write_apply_locked(struct nokv_db *db, struct write *w, 
         mutex_unlock(&db->mu);
     }
     db->last_seq += w->count;
+    db->mem_value_bytes += w->value_bytes;
     status = batch_insert(db, w, seq);
     if (UNLIKELY(status != NOKV_OK)) /* in the log but not in memory: the two must not drift apart */
         return db_poison(db, status, "a write is in the WAL but not in the memtable");
@@ -383,11 +394,12 @@ static enum nokv_status write_run(struct nokv_db *db, struct write *w, nokv_sync
     return NOKV_OK;
 }
 
+/* `value_bytes`: of the direct value that `value` points to. */
 static enum nokv_status write_single(struct nokv_db *db, unsigned kind, struct slice key, struct slice value,
-                                     nokv_sync sync, uint64_t *out_log)
+                                     uint64_t value_bytes, nokv_sync sync, uint64_t *out_log)
 {
     uint8_t head[BATCH_ENTRY_HEAD_MAX];
-    struct write w = {.count = 1, .deletes = kind == KEY_TOMBSTONE, .value = value};
+    struct write w = {.count = 1, .deletes = kind == KEY_TOMBSTONE, .value = value, .value_bytes = value_bytes};
     w.bytes = w.log_bytes = key.size + value.size;
     w.key = (struct ikey){.user = key, .tag = kind};
     w.parts[0] = slice_make(w.header, BATCH_HEADER);
@@ -404,7 +416,8 @@ enum nokv_status db_write_pointer(struct nokv_db *db, struct slice key, const st
     uint8_t pointer[VLOG_POINTER_SIZE];
     uint64_t log = 0;
     vlog_pointer_encode(p, pointer);
-    enum nokv_status status = write_single(db, KEY_VALUE_POINTER, key, slice_make(pointer, sizeof pointer), sync, &log);
+    enum nokv_status status =
+        write_single(db, KEY_VALUE_POINTER, key, slice_make(pointer, sizeof pointer), p->value_size, sync, &log);
     direct_end(db, use, log);
     return status;
 }
@@ -428,7 +441,7 @@ nokv_status nokv_put(nokv_db *db, const void *key, size_t key_size, const void *
     struct slice k = slice_make(key, key_size), v = slice_make(value, value_size);
     if (UNLIKELY(value_size >= db->options.value_direct_min))
         return put_direct(db, k, v, sync);
-    return write_single(db, KEY_VALUE, k, v, sync, &log);
+    return write_single(db, KEY_VALUE, k, v, 0, sync, &log);
 }
 
 nokv_status nokv_delete(nokv_db *db, const void *key, size_t key_size, const nokv_write_options *options)
@@ -437,7 +450,7 @@ nokv_status nokv_delete(nokv_db *db, const void *key, size_t key_size, const nok
     uint64_t log = 0;
     TRY(key_check(key, key_size));
     TRY(write_sync_of(db, options, &sync));
-    return write_single(db, KEY_TOMBSTONE, slice_make(key, key_size), (struct slice){0}, sync, &log);
+    return write_single(db, KEY_TOMBSTONE, slice_make(key, key_size), (struct slice){0}, 0, sync, &log);
 }
 
 /* ---- batches with large values ---------------------------------------------------------------------------------- */
@@ -448,6 +461,7 @@ struct direct_batch {
     bool is_large; /* its values go to segments of its own */
     struct direct_use *uses;
     size_t use_count, use_capacity;
+    uint64_t value_bytes; /* of those in segments */
 };
 
 static enum nokv_status direct_batch_add(struct nokv_db *db, struct direct_batch *d, const struct batch_entry *e)
@@ -464,6 +478,7 @@ static enum nokv_status direct_batch_add(struct nokv_db *db, struct direct_batch
     else
         TRY(direct_append(db, e->key.user, e->value, use, &p));
     d->use_count++;
+    d->value_bytes += e->value.size;
     vlog_pointer_encode(&p, pointer);
     return batch_append(&d->batch, KEY_VALUE_POINTER, e->key.user, slice_make(pointer, sizeof pointer));
 }
@@ -482,9 +497,13 @@ static enum nokv_status direct_batch_fill(struct nokv_db *db, struct direct_batc
 }
 
 static enum nokv_status write_batch(struct nokv_db *db, const struct nokv_batch *batch, uint64_t user_bytes,
-                                    nokv_sync sync, uint64_t *out_log)
+                                    uint64_t value_bytes, nokv_sync sync, uint64_t *out_log)
 {
-    struct write w = {.count = batch->count, .bytes = user_bytes, .deletes = batch->deletes, .batch = batch};
+    struct write w = {.count = batch->count,
+                      .bytes = user_bytes,
+                      .value_bytes = value_bytes,
+                      .deletes = batch->deletes,
+                      .batch = batch};
     w.log_bytes = batch->payload_bytes;
     w.parts[0] = slice_make(w.header, BATCH_HEADER);
     w.parts[1] = slice_make(batch->bytes.data + BATCH_HEADER, batch->bytes.size - BATCH_HEADER);
@@ -500,7 +519,7 @@ static enum nokv_status write_direct_batch(struct nokv_db *db, const struct nokv
     if (status == NOKV_OK && d.is_large)
         status = direct_flush_own(db, d.uses, d.use_count);
     if (status == NOKV_OK)
-        status = write_batch(db, &d.batch, batch->payload_bytes, sync, &log);
+        status = write_batch(db, &d.batch, batch->payload_bytes, d.value_bytes, sync, &log);
     for (size_t i = 0; i < d.use_count; i++)
         direct_end(db, d.uses[i], log);
     mem_free(d.uses);
@@ -519,5 +538,5 @@ nokv_status nokv_write(nokv_db *db, nokv_batch *batch, const nokv_write_options 
         return db_check_writable(db);
     if (batch->value_size_max >= db->options.value_direct_min)
         return write_direct_batch(db, batch, sync);
-    return write_batch(db, batch, batch->payload_bytes, sync, &log);
+    return write_batch(db, batch, batch->payload_bytes, 0, sync, &log);
 }

@@ -11,6 +11,10 @@
  * Inputs are read with windowed sequential reads (sst_scan_create), not through the readers' mappings: the mappings
  * keep their random-access advice, and what was not cached does not enter the cache.
  *
+ * Values that were written in the order of their arrival are moved in the order of their keys: from anywhere in their
+ * segments. So that these reads do not come one by one, a scout, a second iterator over the same inputs, runs ahead and
+ * hints at what will be read. Tables that point to such values are small.
+ *
  * Failure: any error ends the part, its writer removes its files, and the job reports the first error with its message.
  */
 #include "lsm/compaction.h"
@@ -21,7 +25,13 @@
 #include "base/thread.h"
 #include "lsm/names.h"
 
-enum { PARTS_MAX = 16, SAMPLES_PER_TABLE = 16, CANCEL_CHECK_ENTRIES = 1024 };
+enum {
+    PARTS_MAX = 16,
+    SAMPLES_PER_TABLE = 16,
+    CANCEL_CHECK_ENTRIES = 1024,
+    SCOUT_BYTES = 4 << 20, /* of records that are hinted at and not read yet */
+    SCOUT_ENTRIES = 4096,  /* ahead */
+};
 
 struct part {
     struct compaction_job *job;
@@ -71,8 +81,43 @@ static enum nokv_status outputs_collect(struct compaction_job *job, const struct
     return NOKV_OK;
 }
 
-static enum nokv_status entries_copy(struct compaction_job *job, struct iter *source, struct slice end,
-                                     struct table_writer *w)
+struct scout {
+    struct iter *iter;       /* NULL: there is none */
+    uint64_t entries, bytes; /* ahead */
+};
+
+static void scout_destroy(struct scout *s)
+{
+    iter_destroy(s->iter);
+}
+
+/* Errors are the source's to report. */
+static void scout_run(struct scout *s, struct slice end, struct value_writer *values)
+{
+    while (s->iter->valid && s->entries < SCOUT_ENTRIES && s->bytes < SCOUT_BYTES) {
+        if (end.data && key_compare(s->iter->key.user, end) >= 0)
+            return;
+        value_writer_hint(values, s->iter->key, s->iter->value);
+        s->bytes += value_writer_victim_bytes(values, s->iter->key, s->iter->value);
+        s->entries++;
+        iter_next(s->iter);
+    }
+}
+
+/* The source stands on an entry: the scout has passed it, or is about to. */
+static void scout_follow(struct scout *s, const struct iter *source, struct slice end, struct value_writer *values)
+{
+    if (s->iter == NULL)
+        return;
+    if (s->entries < SCOUT_ENTRIES / 2 && s->bytes < SCOUT_BYTES / 2)
+        scout_run(s, end, values);
+    uint64_t bytes = value_writer_victim_bytes(values, source->key, source->value);
+    s->bytes -= u64_min(s->bytes, bytes);
+    s->entries -= s->entries > 0;
+}
+
+static enum nokv_status entries_copy(struct compaction_job *job, struct iter *source, struct scout *scout,
+                                     struct slice end, struct table_writer *w)
 {
     for (uint64_t n = 0; source->valid; n++) {
         if (end.data && key_compare(source->key.user, end) >= 0)
@@ -80,6 +125,7 @@ static enum nokv_status entries_copy(struct compaction_job *job, struct iter *so
         /* relaxed: seen sooner or later is enough */
         if (n % CANCEL_CHECK_ENTRIES == 0 && job->cancel && atomic_load_explicit(job->cancel, memory_order_relaxed))
             return FAIL(ABORTED, "the database is closing");
+        scout_follow(scout, source, end, table_writer_value_writer(w));
         TRY(table_writer_add(w, source->key, source->value));
         iter_next(source);
     }
@@ -120,10 +166,11 @@ enum nokv_status flush_run(struct compaction_job *job)
     options.table_bytes = 0;
     struct table_writer *w CLEANUP(table_writer_destroy_ptr) = NULL;
     struct iter *source CLEANUP(iter_destroy_ptr) = NULL;
+    struct scout none = {0};
     TRY(table_writer_create(&options, &w));
     TRY(memtable_iter_create(job->memtable, &source));
     iter_first(source);
-    TRY(entries_copy(job, source, (struct slice){0}, w));
+    TRY(entries_copy(job, source, &none, (struct slice){0}, w));
     TRY(table_writer_finish(w));
     TRY(io_sync_dir(options.env->io, options.env->dir));
     job->parts = 1;
@@ -200,6 +247,16 @@ static enum nokv_status part_source_create(struct part *p, struct iter **out_sou
     return NOKV_OK;
 }
 
+static enum nokv_status part_source_begin(struct part *p, struct iter **out_source)
+{
+    TRY(part_source_create(p, out_source));
+    if (p->begin.data)
+        iter_seek(*out_source, (struct ikey){.user = p->begin, .tag = UINT64_MAX});
+    else
+        iter_first(*out_source);
+    return NOKV_OK;
+}
+
 static enum nokv_status part_merge(struct part *p)
 {
     struct table_writer_options options = p->job->writer;
@@ -207,13 +264,12 @@ static enum nokv_status part_merge(struct part *p)
     options.is_bottom = part_key_is_bottom;
     options.is_bottom_arg = p;
     struct iter *source CLEANUP(iter_destroy_ptr) = NULL;
+    struct scout scout CLEANUP(scout_destroy) = {0};
     TRY(table_writer_create(&options, &p->writer));
-    TRY(part_source_create(p, &source));
-    if (p->begin.data)
-        iter_seek(source, (struct ikey){.user = p->begin, .tag = UINT64_MAX});
-    else
-        iter_first(source);
-    TRY(entries_copy(p->job, source, p->end, p->writer));
+    TRY(part_source_begin(p, &source));
+    if (options.values.is_scattered)
+        TRY(part_source_begin(p, &scout.iter));
+    TRY(entries_copy(p->job, source, &scout, p->end, p->writer));
     return table_writer_finish(p->writer);
 }
 
@@ -348,10 +404,15 @@ static enum nokv_status table_rewrite(struct compaction_job *job, struct table *
     options.component = IO_COMPACTION;
     options.table_bytes = 0; /* one table stays one */
     struct iter *source CLEANUP(iter_destroy_ptr) = NULL;
+    struct scout scout CLEANUP(scout_destroy) = {0};
     TRY(table_writer_create(&options, out_writer));
     TRY(table_scan_open(job, t, &source));
     iter_first(source);
-    TRY(entries_copy(job, source, (struct slice){0}, *out_writer));
+    if (options.values.is_scattered) {
+        TRY(table_scan_open(job, t, &scout.iter));
+        iter_first(scout.iter);
+    }
+    TRY(entries_copy(job, source, &scout, (struct slice){0}, *out_writer));
     return table_writer_finish(*out_writer);
 }
 

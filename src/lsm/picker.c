@@ -21,6 +21,8 @@
 
 #include "base/alloc.h"
 
+enum { CHEAP_MERGE = 64 };
+
 void compaction_inputs_deinit(struct compaction_inputs *in)
 {
     for (size_t l = 0; l < LEVELS_MAX; l++)
@@ -30,16 +32,33 @@ void compaction_inputs_deinit(struct compaction_inputs *in)
 
 /* ---- targets and scores --------------------------------------------------------------------------------------- */
 
-/* Shares: a quarter of what lies below under a stream of writes, a sixteenth once that can be had for one merge. */
+static uint64_t oldest_value_bytes(const struct level *zero)
+{
+    const struct table *oldest = zero->tables[0];
+    uint64_t bytes = 0;
+    for (size_t i = 1; i < zero->count; i++)
+        oldest = zero->tables[i]->desc.number < oldest->desc.number ? zero->tables[i] : oldest;
+    for (size_t i = 0; i < oldest->desc.ref_count; i++)
+        bytes += oldest->desc.refs[i].bytes;
+    return bytes;
+}
+
+/* Shares: a quarter of what lies below under a stream of writes, a sixteenth once that can be had for one merge. Where
+ * values are hundreds of times larger than their pointers no number of tables has to be waited for. */
 static bool level0_hides_values(const struct version *v, const struct picker_options *o, bool tidy, uint32_t base_level)
 {
     const struct level *zero = &v->levels[0];
-    uint64_t below = 0, share = tidy ? 16 : 4;
+    uint64_t above = zero->value_bytes, below = 0, rewritten = zero->bytes + v->levels[base_level].bytes;
+    bool is_cheap = tidy || above / CHEAP_MERGE > rewritten;
     for (size_t l = 1; l < LEVELS_MAX; l++)
         below += v->levels[l].value_bytes;
-    if (zero->count < (tidy ? 1 : o->l0_compact_files) || below == 0)
+    if (zero->count < (is_cheap ? 1 : o->l0_compact_files))
         return false;
-    return zero->value_bytes >= below / share && zero->value_bytes > zero->bytes + v->levels[base_level].bytes;
+    if (below == 0) { /* level 0 is all there is: its newer tables hide what the oldest has */
+        below = oldest_value_bytes(zero);
+        above -= below;
+    }
+    return below != 0 && above != 0 && above >= below / (tidy ? 16 : 4) && above > rewritten;
 }
 
 static bool level0_is_due(const struct version *v, const struct picker_options *o, bool tidy, uint32_t base_level)

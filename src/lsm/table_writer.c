@@ -199,6 +199,11 @@ uint64_t table_writer_bytes(const struct table_writer *w)
     return w->bytes + (w->builder ? sst_builder_bytes(w->builder) : 0);
 }
 
+struct value_writer *table_writer_value_writer(struct table_writer *w)
+{
+    return w->values;
+}
+
 const struct value_writer *table_writer_values(const struct table_writer *w)
 {
     return w->values;

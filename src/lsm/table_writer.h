@@ -35,6 +35,8 @@ enum nokv_status table_writer_create(const struct table_writer_options *options,
                                      struct table_writer **out_writer) MUST_CHECK;
 /* Copies what it keeps. CORRUPT when it is not above the one before. */
 enum nokv_status table_writer_add(struct table_writer *w, struct ikey key, struct slice value) MUST_CHECK;
+/* Its values are moved by this one. */
+struct value_writer *table_writer_value_writer(struct table_writer *w);
 /* Finish the last table: all files are durable; the directory entries of segments are, those of tables not yet. */
 enum nokv_status table_writer_finish(struct table_writer *w) MUST_CHECK;
 /* The finished tables; owned by the writer. */

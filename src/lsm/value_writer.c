@@ -173,6 +173,30 @@ static enum nokv_status place_pointer(struct value_writer *w, struct ikey *key, 
     return NOKV_OK;
 }
 
+/* The victim that the entry points to; victim_count: none. */
+static size_t entry_victim(const struct value_writer *w, struct ikey key, struct slice value, struct vlog_pointer *out)
+{
+    bool is_pointer = w->options.victim_count && tag_kind_byte(key.tag) == KEY_VALUE_POINTER;
+    if (!is_pointer || vlog_pointer_decode(value, out) != NOKV_OK)
+        return w->options.victim_count;
+    return victim_find(w, out->segment);
+}
+
+uint64_t value_writer_victim_bytes(const struct value_writer *w, struct ikey key, struct slice value)
+{
+    struct vlog_pointer p;
+    bool found = entry_victim(w, key, value, &p) < w->options.victim_count;
+    return found ? vlog_record_size(key.user.size, p.value_size) : 0;
+}
+
+void value_writer_hint(struct value_writer *w, struct ikey key, struct slice value)
+{
+    struct vlog_pointer p;
+    size_t victim = entry_victim(w, key, value, &p);
+    if (victim < w->options.victim_count && source_open(w, victim) == NOKV_OK)
+        vlog_source_hint(w->sources[victim], &p, key.user.size);
+}
+
 enum nokv_status value_writer_place(struct value_writer *w, struct ikey *key, struct slice *value)
 {
     unsigned kind = tag_kind_byte(key->tag);

@@ -32,6 +32,7 @@ struct value_writer_options {
     uint64_t segment_bytes;
     const uint64_t *victims; /* numbers of the segments that are being collected, ascending; borrowed */
     size_t victim_count;
+    bool is_scattered; /* some of them were written in another order than that of the keys: see value_writer_hint */
     uint64_t (*allocate_number)(void *arg); /* a file number that was never used; thread-safe */
     void *allocate_arg;
 };
@@ -46,6 +47,10 @@ enum nokv_status value_writer_create(const struct value_writer_options *options,
  * alone: see value_writer_damaged. Other errors end the writer.
  */
 enum nokv_status value_writer_place(struct value_writer *w, struct ikey *key, struct slice *value) MUST_CHECK;
+/* Bytes of the record that placing this entry will read out of a victim; 0: none. */
+uint64_t value_writer_victim_bytes(const struct value_writer *w, struct ikey key, struct slice value);
+/* The entry will come soon: begin to read that record. */
+void value_writer_hint(struct value_writer *w, struct ikey key, struct slice value);
 /* Seal the last segment: all are durable, their directory entries too. */
 enum nokv_status value_writer_finish(struct value_writer *w) MUST_CHECK;
 /* The new segments; owned by the writer. */

@@ -344,18 +344,38 @@ enum nokv_status place_take(struct vlog_writer *w, const struct place_shape *sha
     return NOKV_OK;
 }
 
-void place_release_locked(struct vlog_writer *w, const struct place *p)
+bool place_release_locked(struct vlog_writer *w, const struct place *p)
 {
+    bool left = false;
     for (unsigned i = 0; i < p->piece_count; i++)
         p->pieces[i].buffer->copying--;
     for (unsigned i = 0; i < p->piece_count; i++) {
         struct vlog_buffer *b = p->pieces[i].buffer;
         if (!buffer_is_due(b))
             continue;
+        left = w->full != NULL;
+        if (left)
+            break;
         enum nokv_status status = buffer_write_locked(w, b);
         (void)status; /* it stays, with our bytes: see above */
     }
     cond_broadcast(&w->changed);
+    return left;
+}
+
+enum nokv_status vlog_writer_write_full(struct vlog_writer *w)
+{
+    struct mutex *held CLEANUP(mutex_unlock_ptr) = mutex_hold(&w->mu);
+    (void)held;
+    for (unsigned i = 0; i < BUFFER_COUNT;) {
+        if (!w->failed && buffer_is_due(&w->buffers[i])) {
+            TRY(buffer_write_locked(w, &w->buffers[i]));
+            i = 0; /* mu was let go of */
+        } else {
+            i++;
+        }
+    }
+    return NOKV_OK;
 }
 
 /* ---- what failed ----------------------------------------------------------------------------------------------- */

@@ -32,6 +32,8 @@ enum {
     LEAF_SPAN = LEAF_WORDS * 64 * BIT_BYTES, /* bytes of the file */
     BITMAP_BYTES_MAX = 8 << 20,              /* 2 GiB of a segment */
     RUN_CHUNKS = 64,                         /* read at once: 4 MiB */
+    CACHED_TRUSTED = 4096,
+    CACHED_ASK = 16,
 };
 
 static_assert(BIT_BYTES <= (int)VLOG_RECORD_HEADER, "no two records in one bit");
@@ -55,7 +57,8 @@ struct vlog_reader {
     enum vlog_read_model model;
     size_t leaf_count;
     struct leaf_slot *leaves;
-    _Atomic uint64_t bitmap_bytes; /* relaxed: a bound, not a lock */
+    _Atomic uint64_t bitmap_bytes;  /* relaxed: a bound, not a lock */
+    _Atomic uint32_t cached_streak; /* relaxed: a guess */
     /* protected by map_mu until `data` says that it is there */
     struct mutex map_mu;
     struct io_map map;
@@ -113,7 +116,7 @@ static enum nokv_status map_make(struct vlog_reader *r, const uint8_t **out_data
     return NOKV_OK;
 }
 
-/* Do the options say that this value is read through the mapping? */
+/* Do the options say that this value is read through the mapping, cached or not? */
 static bool is_mapped(const struct vlog_reader *r, uint64_t value_size)
 {
     return r->segment.is_sealed &&
@@ -196,15 +199,57 @@ static enum nokv_status map_prepare(struct vlog_reader *r, const struct target *
     return NOKV_OK;
 }
 
+/*
+ * A large value that is in the page cache anyway is not copied out of it. One that is not would cost a page fault and a
+ * small read for each page, as nothing is read ahead in the mapping: that one is read at one go. Should pages go in
+ * between, or the kernel tell nothing, it is those faults.
+ *
+ * To ask the kernel is a system call. When CACHED_TRUSTED answers in a row were yes, only one in CACHED_ASK is asked
+ * for again: whatever the share of values that are gone, faults that this brings cost less than what it saves, because
+ * with one in a thousand gone trust is hardly ever reached. What was never looked at is asked for each time.
+ */
+static bool is_cached(struct vlog_reader *r, const struct target *t)
+{
+    static _Thread_local unsigned turn;
+    uint32_t streak = atomic_load_explicit(&r->cached_streak, memory_order_relaxed);
+    if (streak >= CACHED_TRUSTED && is_verified(r, t->off) && ++turn % CACHED_ASK != 0)
+        return true;
+    bool cached = io_map_resident(&r->map, t->off, t->end - t->off) >= t->end - t->off;
+    if (!cached || streak < CACHED_TRUSTED)
+        atomic_store_explicit(&r->cached_streak, cached ? streak + 1 : 0, memory_order_relaxed);
+    return cached;
+}
+
+/* They are far from each other and from all that was touched before: fetch them side by side. */
+static void record_prefetch(const struct vlog_reader *r, const uint8_t *data, uint64_t off)
+{
+    struct leaf *leaf = atomic_load_explicit(&r->leaves[off / LEAF_SPAN].leaf, memory_order_acquire);
+    __builtin_prefetch(data + off);
+    __builtin_prefetch(data + off + CACHE_LINE);
+    if (leaf)
+        __builtin_prefetch(&leaf->words[off % LEAF_SPAN / BIT_BYTES / 64]);
+}
+
+static bool is_mapped_if_cached(const struct vlog_reader *r, uint64_t value_size)
+{
+    return r->segment.is_sealed && r->model == VLOG_READ_AUTO && value_size >= VLOG_MAPPED_BELOW;
+}
+
 enum nokv_status vlog_read_in_place(struct vlog_reader *r, const struct vlog_pointer *p, struct slice user_key,
                                     struct slice *out_value)
 {
     *out_value = slice_make(NULL, 0);
-    if (!is_mapped(r, p->value_size))
+    bool only_cached = is_mapped_if_cached(r, p->value_size);
+    if (!only_cached && !is_mapped(r, p->value_size))
         return NOKV_OK;
     struct target t;
-    const uint8_t *data;
+    const uint8_t *data = atomic_load_explicit(&r->data, memory_order_acquire);
     TRY(target_make(&r->segment, r->segment.end, p, user_key, &t));
+    if (data == NULL)
+        TRY(map_make(r, &data));
+    record_prefetch(r, data, t.off);
+    if (only_cached && !is_cached(r, &t))
+        return NOKV_OK;
     TRY(map_prepare(r, &t, 0, t.value_size, &data));
     *out_value = slice_make(data + t.value_off, t.value_size);
     return NOKV_OK;

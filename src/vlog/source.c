@@ -9,6 +9,9 @@
  * How much is read at once: a whole window when the record comes behind what was read last, at most a window further
  * on; otherwise only the record's pages, because then the next one may be anywhere as well.
  *
+ * Values that were written in the order of their arrival are met all over their segments. Whoever knows which come next
+ * hints at them: the kernel reads them side by side, and lets go of them when they have been moved.
+ *
  * [I1] The window holds whole pages from a page boundary on, or up to the end of the file: what O_DIRECT asks for.
  * [I2] Nothing is allocated for a length whose header has not passed its checksum.
  *
@@ -38,6 +41,7 @@ struct vlog_source {
     uint8_t *sums; /* of the value that is streamed */
     size_t sums_capacity;
     bool is_to_blame;
+    bool is_hinted; /* records may be cached for our sake */
 };
 
 /* ---- the window ------------------------------------------------------------------------------------------------ */
@@ -152,7 +156,19 @@ enum nokv_status vlog_source_move(struct vlog_source *s, const struct vlog_point
     if (t.end - t.off > VLOG_SOURCE_WINDOW)
         return large_move(s, &t, key.tag, to, out_pointer);
     TRY(blame(s, record_show(s, &t, &value)));
-    return vlog_append(to, key, value, out_pointer);
+    enum nokv_status status = vlog_append(to, key, value, out_pointer);
+    if (s->is_hinted)
+        io_drop_cache(s->file, t.off, t.end - t.off);
+    return status;
+}
+
+void vlog_source_hint(struct vlog_source *s, const struct vlog_pointer *p, size_t key_size)
+{
+    uint64_t size = vlog_record_size(key_size, p->value_size);
+    if (p->off > s->segment.end || size > s->segment.end - p->off)
+        return; /* vlog_source_move says what is wrong */
+    s->is_hinted = true;
+    io_prefetch(s->file, p->off, size);
 }
 
 enum nokv_status vlog_source_read(struct vlog_source *s, const struct vlog_pointer *p, struct slice user_key,

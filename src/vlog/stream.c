@@ -140,8 +140,10 @@ static void gap_fill(struct vlog_writer *w, const struct place *p)
             memcpy(piece_data(piece), header + at, u64_min(sizeof header - at, piece->size));
     }
     mutex_lock(&w->mu);
-    place_release_locked(w, p);
+    bool left = place_release_locked(w, p);
     mutex_unlock(&w->mu);
+    if (left)
+        w->full(w->full_arg);
 }
 
 enum nokv_status vlog_stream_begin(struct vlog_writer *w, struct slice user_key, uint64_t size_max,

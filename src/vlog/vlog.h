@@ -68,6 +68,11 @@ struct vlog_writer_options {
      * writer's alone from its creation, which forgets what stood there, until it is sealed or destroyed. Appended
      * records then survive the process without a flush: see vlog_rescue. NULL: memory of its own */
     uint8_t *shared;
+    /* Called, by an appender that holds no lock, when it has left a full buffer to be written by somebody else: that
+     * one calls vlog_writer_write_full. Whoever finds no free buffer still writes one. NULL: the appender who was the
+     * last to leave a buffer writes it */
+    void (*full)(void *arg);
+    void *full_arg;
 };
 
 /* Creates the file, writes and syncs its header and its name. EXISTS, NO_SPACE, IO. After a failure there is no file.
@@ -98,6 +103,9 @@ enum nokv_status vlog_stream_append(struct vlog_stream *s, struct slice part) MU
 enum nokv_status vlog_stream_end(struct vlog_stream *s, uint64_t tag, struct vlog_pointer *out_pointer) MUST_CHECK;
 void vlog_stream_abandon(struct vlog_stream *s); /* NULL is accepted */
 
+/* Write the full buffers that appenders left, until there is none. A failure is that of the write: the buffer is kept,
+ * and tried again by whoever needs it. */
+enum nokv_status vlog_writer_write_full(struct vlog_writer *w) MUST_CHECK;
 /* Everything appended so far is in the file (page cache). */
 enum nokv_status vlog_writer_flush(struct vlog_writer *w) MUST_CHECK;
 /* ... and durable. Concurrent callers share one sync. The first failed sync is final: POISONED from then on. */
@@ -121,9 +129,9 @@ enum vlog_read_model { VLOG_READ_AUTO, VLOG_READ_MMAP, VLOG_READ_PREAD, VLOG_REA
 
 /*
  * Open a segment. `writer`: it is still being written, by this writer, which outlives the reader: reads look into its
- * buffers and use pread, never a mapping. Sealed ones are mapped, when first asked for it, for VLOG_READ_MMAP and
- * (values below VLOG_MAPPED_BELOW) AUTO. One that a crash left unsealed is read with pread.
- * REQUIRES: the thread is registered with the epochs.
+ * buffers and use pread, never a mapping. Sealed ones are mapped, when first asked for it, for VLOG_READ_MMAP and AUTO,
+ * which reads values from VLOG_MAPPED_BELOW on in place when they are in the page cache, else with pread. One that a
+ * crash left unsealed is read with pread. REQUIRES: the thread is registered with the epochs.
  */
 enum nokv_status vlog_reader_open(struct io *io, const char *path, uint64_t number, enum vlog_read_model model,
                                   struct vlog_writer *writer, struct vlog_reader **out_reader) MUST_CHECK;
@@ -137,7 +145,7 @@ bool vlog_reader_is_sealed(const struct vlog_reader *r);
 struct vlog_info vlog_reader_info(const struct vlog_reader *r);
 /* Bytes of the mapping that are in the page cache; UINT64_MAX: not mapped, or not known. */
 uint64_t vlog_reader_resident_bytes(const struct vlog_reader *r);
-/* In place when the segment is mapped and the model says so (*out_value points into the mapping, verified, as long as a
+/* In place when the model says so (*out_value points into the mapping, verified, as long as a
  * reference or a pin lives), otherwise *out_value is empty with data NULL and the caller uses vlog_read. */
 enum nokv_status vlog_read_in_place(struct vlog_reader *r, const struct vlog_pointer *p, struct slice user_key,
                                     struct slice *out_value) MUST_CHECK;
@@ -182,6 +190,8 @@ enum nokv_status vlog_source_move(struct vlog_source *s, const struct vlog_point
 enum nokv_status vlog_source_read(struct vlog_source *s, const struct vlog_pointer *p, struct slice user_key,
                                   struct slice *out_value) MUST_CHECK;
 /* Was the last call's failure one of reading the source (IO, or CORRUPT), not of writing to `to` or of memory? */
+/* It will be asked for soon. Nothing for files that are read past the page cache. */
+void vlog_source_hint(struct vlog_source *s, const struct vlog_pointer *p, size_t key_size);
 bool vlog_source_is_to_blame(const struct vlog_source *s);
 void vlog_source_close(struct vlog_source *s); /* NULL is accepted */
 

@@ -121,8 +121,10 @@ static enum nokv_status append_at(struct vlog_writer *w, const struct place *p, 
     mutex_lock(&w->mu);
     if (!has_middle)
         writer_count_locked(w, key.user.size, value.size);
-    place_release_locked(w, p);
+    bool left = place_release_locked(w, p);
     mutex_unlock(&w->mu);
+    if (left)
+        w->full(w->full_arg);
     if (!has_middle)
         return NOKV_OK;
     uint64_t value_off = p->off + VLOG_RECORD_HEADER + key.user.size;
@@ -315,6 +317,8 @@ static struct vlog_writer *writer_alloc(const struct vlog_writer_options *o)
     w->id = (struct segment_id){.number = o->number, .salt = o->salt ? o->salt : make_salt(o)};
     w->seed = segment_seed(w->id);
     w->preallocate_bytes = o->preallocate_bytes;
+    w->full = o->full;
+    w->full_arg = o->full_arg;
     w->buffer_bytes = o->buffer_bytes ? o->buffer_bytes : VLOG_BUFFER_MAX;
     ASSERT(w->buffer_bytes >= VLOG_BUFFER_MIN && w->buffer_bytes <= VLOG_BUFFER_MAX);
     ASSERT(w->buffer_bytes % PAGE_BYTES == 0);

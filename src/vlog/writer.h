@@ -5,8 +5,9 @@
  * The lifecycle of a buffer, all under mu but for the copying and the writing:
  *
  *     FREE ──place_take──► OPEN ──full, or a middle follows──► CLOSED ──written, nobody in it──► FREE
- *                           │ place_take: more                   │ the last appender to leave writes it;
- *                           │ writer_flush_locked: written so far     │ if that fails, whoever needs it next does
+ *                           │ place_take: more                   │ the last appender to leave writes it, or
+ *                           │ writer_flush_locked: written so far     │ `full` is called to have it written; if that
+ *                                                                │ fails or is late, whoever needs one next does
  */
 #ifndef VLOG_WRITER_H
 #define VLOG_WRITER_H
@@ -48,8 +49,10 @@ struct vlog_writer {
     uint64_t seed;
     uint64_t preallocate_bytes;
     uint32_t buffer_bytes;
-    uint64_t direct_min; /* values from this size on are written from the caller's memory */
-    bool whole_blocks;   /* IO_DIRECT: write no part of a block */
+    uint64_t direct_min;     /* values from this size on are written from the caller's memory */
+    bool whole_blocks;       /* IO_DIRECT: write no part of a block */
+    void (*full)(void *arg); /* NULL: appenders write what they have filled */
+    void *full_arg;
 
     struct mutex mu;
     struct cond changed; /* anything below that somebody may wait for */
@@ -102,8 +105,8 @@ struct place {
 
 /* Take a place; nothing has happened on failure. It is to be filled at once, without waiting for anything. */
 enum nokv_status place_take(struct vlog_writer *w, const struct place_shape *shape, struct place *out) MUST_CHECK;
-/* Its bytes are in the buffers. */
-void place_release_locked(struct vlog_writer *w, const struct place *p);
+/* Its bytes are in the buffers. True: a full one is left for `full`, to be called without mu. */
+bool place_release_locked(struct vlog_writer *w, const struct place *p) MUST_CHECK;
 /* With a middle or of blocks: nothing can fail any more, or (`void`) it is padding from now on, if not at once then
  * when the disk takes it. */
 void place_settle_locked(struct vlog_writer *w);

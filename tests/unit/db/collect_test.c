@@ -117,6 +117,33 @@ static void test_amplification_is_bounded(void **state)
     }
 }
 
+/* Large values overwritten for fifty times the data: their pointers would all fit into one memtable, and none of what
+ * they supersede would be known as garbage before that is full. */
+static void test_pointers_in_memory_are_bounded(void **state)
+{
+    (void)state;
+    enum { LARGE_KEYS = 60, LARGE_BYTES = 20000 };
+    struct fixture f;
+    uint64_t peak = 0;
+    values_init(&f);
+    fixture_open(&f);
+    for (uint64_t n = 0; n < 50 * LARGE_KEYS; n++) {
+        sized_put(f.db, n % LARGE_KEYS, 1 + n / LARGE_KEYS, LARGE_BYTES);
+        struct segment_list list;
+        uint64_t bytes = 0;
+        segments_list(f.db, &list);
+        for (size_t i = 0; i < list.count; i++)
+            bytes += list.items[i].file_bytes;
+        peak = u64_max(peak, bytes);
+    }
+    if (peak > 4 * LARGE_KEYS * LARGE_BYTES)
+        fail_msg("%llu bytes of segments for %d that are live", (unsigned long long)peak, LARGE_KEYS * LARGE_BYTES);
+    for (uint64_t i = 0; i < LARGE_KEYS; i++)
+        sized_check(f.db, i, 50, LARGE_BYTES);
+    verify_ok(f.db);
+    fixture_deinit(&f);
+}
+
 /* Deleting every second key, then all: half of the value log goes, then all of it. */
 static void test_deletes_are_collected(void **state)
 {
@@ -206,7 +233,7 @@ static void test_several_candidates_in_a_round(void **state)
     struct fixture f;
     struct model m;
     struct segment_list before, after;
-    scene_init(&f, &m, 1.5);
+    scene_init(&f, &m, 1.3);
     fill(&f, &m);
     merge(&f);
     segments_list(f.db, &before);
@@ -218,7 +245,7 @@ static void test_several_candidates_in_a_round(void **state)
         }
     uint64_t collections = stats_of(f.db).vlog_collections;
     merge(&f);
-    assert_int_equal(stats_of(f.db).vlog_collections, collections + 1);
+    size_t rounds = stats_of(f.db).vlog_collections - collections;
     segments_list(f.db, &after);
     size_t removed = 0, kept = 0;
     for (size_t i = 0; i < before.count; i++) {
@@ -228,7 +255,8 @@ static void test_several_candidates_in_a_round(void **state)
         removed += !there;
         kept += there;
     }
-    assert_true(removed >= 2 && kept >= 2);
+    if (!(rounds >= 1 && removed > rounds && kept >= 2))
+        fail_msg("%zu segments removed in %zu rounds, %zu kept", removed, rounds, kept);
     model_check(&f, &m);
     verify_ok(f.db);
     fixture_deinit(&f);
@@ -391,11 +419,17 @@ static void test_crash_while_collecting(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_amplification_is_bounded),      cmocka_unit_test(test_deletes_are_collected),
-        cmocka_unit_test(test_nothing_below_the_bound),       cmocka_unit_test(test_collecting_all_ends),
-        cmocka_unit_test(test_several_candidates_in_a_round), cmocka_unit_test(test_dead_segments_are_not_read),
-        cmocka_unit_test(test_compactions_leave_values),      cmocka_unit_test(test_snapshot_holds_values),
-        cmocka_unit_test(test_iterator_keeps_files),          cmocka_unit_test(test_crash_while_collecting),
+        cmocka_unit_test(test_pointers_in_memory_are_bounded),
+        cmocka_unit_test(test_amplification_is_bounded),
+        cmocka_unit_test(test_deletes_are_collected),
+        cmocka_unit_test(test_nothing_below_the_bound),
+        cmocka_unit_test(test_collecting_all_ends),
+        cmocka_unit_test(test_several_candidates_in_a_round),
+        cmocka_unit_test(test_dead_segments_are_not_read),
+        cmocka_unit_test(test_compactions_leave_values),
+        cmocka_unit_test(test_snapshot_holds_values),
+        cmocka_unit_test(test_iterator_keeps_files),
+        cmocka_unit_test(test_crash_while_collecting),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

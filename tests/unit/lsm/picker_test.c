@@ -88,8 +88,10 @@ static void test_level0_that_hides_values(void **state)
         {9 * MIB, 160 * MIB, 4096, 1, true, false},      /* less */
         {10 * MIB, 160 * MIB, 4096, 4, false, false},    /* not while somebody does */
         {80 * MIB, 160 * MIB, 4096, 4, false, true},     /* half, then */
-        {80 * MIB, 160 * MIB, 4096, 3, false, false},    /* with as many tables as are worth a merge at all */
+        {80 * MIB, 160 * MIB, 2 * MIB, 3, false, false}, /* with as many tables as are worth a merge at all */
+        {80 * MIB, 160 * MIB, MIB, 1, false, true},      /* any, when the merge is very cheap */
         {80 * MIB, 0, 4096, 1, true, false},             /* nothing to hide below */
+        {80 * MIB, 0, 4096, 2, false, true},             /* but the one table hides what the other has */
         {80 * MIB, 160 * MIB, 90 * MIB, 1, true, false}, /* the merge would cost more than it shows */
     };
     for (size_t c = 0; c < ARRAY_COUNT(cases); c++) {

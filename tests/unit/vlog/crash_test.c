@@ -22,6 +22,7 @@ struct world {
     struct sim *sim;
     struct io *io;
     struct io_shared shared; /* data NULL: the writer has buffers of its own */
+    bool leaves_full;
     uint64_t rng;
     enum io_model model;
     uint64_t preallocate;
@@ -79,12 +80,20 @@ static enum nokv_status live_one(struct world *w)
     return NOKV_OK;
 }
 
+/* Nobody does: the appender who finds no free buffer has to. */
+static void nobody_writes(void *arg)
+{
+    (void)arg;
+}
+
 static enum nokv_status live(struct world *w, unsigned items)
 {
     struct vlog_writer_options o = model_options(w->io, "db/000007.vlog", "db");
     o.model = w->model;
     o.preallocate_bytes = w->preallocate;
     o.shared = w->shared.data;
+    if (w->leaves_full)
+        o.full = nobody_writes;
     TRY(vlog_writer_create(&o, &w->w));
     w->created = true;
     for (unsigned i = 0; i < items; i++)
@@ -116,6 +125,7 @@ static void world_init(struct world *w, uint64_t seed, bool use_shared)
     OK(sim_io_create(w->sim, &w->io));
     OK(io_mkdir(w->io, "db"));
     OK(io_sync_dir(w->io, "."));
+    w->leaves_full = seed % 4 >= 2;
     if (use_shared)
         shared_init(w);
 }

@@ -22,6 +22,7 @@ struct world {
     struct item items[COUNT];
     _Atomic uint64_t published[APPENDERS]; /* items of this appender that may be read */
     _Atomic unsigned appending;
+    _Atomic unsigned full; /* calls of buffer_is_full */
 };
 
 struct worker {
@@ -105,6 +106,27 @@ static void *reader_main(void *arg)
     return NULL;
 }
 
+/* The thread that writes what the appenders leave. */
+static enum nokv_status write_full(struct worker *me)
+{
+    while (atomic_load(&me->world->appending) != 0)
+        TRY(vlog_writer_write_full(me->world->w));
+    return NOKV_OK;
+}
+
+static void *filler_main(void *arg)
+{
+    struct worker *me = arg;
+    finish(me, write_full(me));
+    return NULL;
+}
+
+static void buffer_is_full(void *arg)
+{
+    struct world *world = arg;
+    atomic_fetch_add(&world->full, 1);
+}
+
 static void *flusher_main(void *arg)
 {
     struct worker *me = arg;
@@ -114,11 +136,14 @@ static void *flusher_main(void *arg)
 
 static void run(struct world *world, uint64_t seed)
 {
-    struct worker workers[APPENDERS + READERS + 1];
+    struct worker workers[APPENDERS + READERS + 2];
     atomic_store(&world->appending, APPENDERS);
     for (unsigned i = 0; i < ARRAY_COUNT(workers); i++) {
         workers[i] = (struct worker){.world = world, .index = i, .rng = seed + i};
-        void *(*fn)(void *) = i < APPENDERS ? appender_main : i < APPENDERS + READERS ? reader_main : flusher_main;
+        void *(*fn)(void *) = i < APPENDERS                   ? appender_main
+                              : i < APPENDERS + READERS       ? reader_main
+                              : i == ARRAY_COUNT(workers) - 1 ? filler_main
+                                                              : flusher_main;
         assert_int_equal(pthread_create(&workers[i].thread, NULL, fn, &workers[i]), 0);
     }
     for (unsigned i = 0; i < ARRAY_COUNT(workers); i++)
@@ -188,7 +213,7 @@ static void seal_while_reading(struct world *world, uint64_t seed)
     }
 }
 
-static void run_model(enum io_model model, uint64_t preallocate, bool use_shared, uint64_t seed)
+static void run_model(enum io_model model, uint64_t preallocate, bool use_shared, bool is_left, uint64_t seed)
 {
     struct world *world = calloc(1, sizeof *world);
     test_dir_create(world->dir);
@@ -200,9 +225,13 @@ static void run_model(enum io_model model, uint64_t preallocate, bool use_shared
     o.preallocate_bytes = preallocate;
     if (use_shared)
         o.shared = world->shared = aligned_alloc(PAGE_BYTES, SHARED_BYTES);
+    if (is_left)
+        o.full = buffer_is_full;
+    o.full_arg = world;
     OK(vlog_writer_create(&o, &world->w));
     OK(vlog_reader_open(world->io, world->path, SEGMENT, VLOG_READ_AUTO, world->w, &world->r));
     run(world, seed);
+    assert_true((atomic_load(&world->full) > 0) == is_left);
     seal_while_reading(world, seed);
     read_sealed(world, seed);
     vlog_reader_unref(world->r);
@@ -218,26 +247,33 @@ static void run_model(enum io_model model, uint64_t preallocate, bool use_shared
 static void test_standard(void **state)
 {
     (void)state;
-    run_model(IO_STD, 1 << 20, false, test_seed(11));
+    run_model(IO_STD, 1 << 20, false, false, test_seed(11));
 }
 
 /* The same past the page cache, in whole blocks. */
 static void test_direct(void **state)
 {
     (void)state;
-    run_model(IO_DIRECT, 0, false, test_seed(12));
+    run_model(IO_DIRECT, 0, false, false, test_seed(12));
 }
 
 /* With buffers in memory that is somebody else's as soon as the segment is sealed. */
 static void test_shared(void **state)
 {
     (void)state;
-    run_model(IO_DIRECT, 1 << 20, true, test_seed(13));
+    run_model(IO_DIRECT, 1 << 20, true, false, test_seed(13));
+}
+
+/* And with full buffers that appenders leave to another thread. */
+static void test_left(void **state)
+{
+    (void)state;
+    run_model(IO_DIRECT, 1 << 20, true, true, test_seed(14));
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_standard), cmocka_unit_test(test_direct),
-                                       cmocka_unit_test(test_shared)};
+                                       cmocka_unit_test(test_shared), cmocka_unit_test(test_left)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
