@@ -34,6 +34,7 @@ enum work {
     WORK_SPARE_LOG,
     WORK_DELETE_LOGS,
     WORK_SEAL_SEGMENT,
+    WORK_WRITE_WAL,
     WORK_WRITE_VALUES,
     WORK_REMOVE_SEGMENTS
 };
@@ -41,6 +42,7 @@ enum work {
 struct job {
     enum work work;
     struct old_log *log;             /* seal */
+    struct rlog_writer *wal;         /* write wal: stays while db->wal_writing says so */
     struct compaction_inputs inputs; /* compaction, rewrite */
     struct version *version;         /* compaction, rewrite: referenced */
     struct memtable *mem;            /* flush: referenced */
@@ -123,6 +125,10 @@ static void job_failed(struct nokv_db *db, enum nokv_status status, const char *
 
 static enum nokv_status seal_run(struct nokv_db *db, struct old_log *log)
 {
+    mutex_lock(&db->mu);
+    while (db->wal_writing == log->number)
+        cond_wait(&db->state_cond, &db->mu);
+    mutex_unlock(&db->mu);
     mutex_lock(&db->sync_mu); /* a group's leader may be syncing this very file */
     while (db->sync_running && db->sync_running_log == log->number)
         cond_wait(&db->sync_cond, &db->sync_mu);
@@ -417,6 +423,13 @@ static enum nokv_status work_pick_locked(struct nokv_db *db, bool quick, struct 
         job->work = WORK_SEAL_SEGMENT;
         return NOKV_OK;
     }
+    if (quick && db->wal_full) {
+        db->wal_full = false;
+        job->wal = db->wal;
+        db->wal_writing = rlog_number(db->wal);
+        job->work = WORK_WRITE_WAL;
+        return NOKV_OK;
+    }
     if (quick && db->values_full) {
         db->values_full = false;
         job->work = WORK_WRITE_VALUES;
@@ -455,6 +468,12 @@ static enum nokv_status job_spare_log(struct nokv_db *db)
     return status;
 }
 
+/* Often, and makes no other work. */
+static bool is_writing_out(enum work work)
+{
+    return work == WORK_WRITE_WAL || work == WORK_WRITE_VALUES;
+}
+
 static void job_finish_locked(struct nokv_db *db, struct job *job, enum nokv_status status)
 {
     if (job->work == WORK_SEAL)
@@ -467,7 +486,9 @@ static void job_finish_locked(struct nokv_db *db, struct job *job, enum nokv_sta
         if (job->inputs.counts[0] > 0)
             db->level0_busy = false;
     }
-    if (status == NOKV_OK && job->work != WORK_SEAL && job->work != WORK_WRITE_VALUES && job->work != WORK_DELETE_LOGS)
+    if (job->work == WORK_WRITE_WAL)
+        db->wal_writing = 0;
+    if (status == NOKV_OK && job->work != WORK_SEAL && !is_writing_out(job->work) && job->work != WORK_DELETE_LOGS)
         db->soft_error = NOKV_OK;
     cond_broadcast(&db->state_cond);
 }
@@ -503,6 +524,9 @@ static enum nokv_status job_run_locked(struct nokv_db *db, struct job *job)
     case WORK_SEAL_SEGMENT:
         status = segment_seal_run(db, job->segment);
         break;
+    case WORK_WRITE_WAL:
+        status = rlog_write_full(job->wal);
+        break;
     case WORK_WRITE_VALUES:
         segments_write_full(db);
         break;
@@ -524,12 +548,14 @@ static enum nokv_status job_run_locked(struct nokv_db *db, struct job *job)
     job_finish_locked(db, job, status);
     mutex_unlock(&db->mu);
     job_deinit(job);
-    (void)epoch_reclaim();
-    background_unlink_obsolete(db);
+    if (!is_writing_out(job->work)) {
+        (void)epoch_reclaim();
+        background_unlink_obsolete(db);
+    }
     mutex_lock(&db->mu);
     db->jobs_running--;
     cond_broadcast(&db->state_cond);
-    if (job->work != WORK_WRITE_VALUES) /* often, and makes no work */
+    if (!is_writing_out(job->work))
         background_wake_locked(db);
     return status;
 }

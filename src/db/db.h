@@ -138,7 +138,8 @@ struct nokv_db {
     struct segment_set *segment_set; /* the same, for readers */
     struct segment_entry *active_segment;
     bool making_segment;
-    bool values_full; /* a buffer of a segment waits to be written */
+    bool wal_full, values_full; /* the log's buffer, one of a segment waits to be written */
+    uint64_t wal_writing;       /* the log whose buffer is being written by the log thread; 0: none */
     bool slot_used[SEGMENT_SLOTS];
     struct io_shared vlog_buffers; /* SEGMENT_SLOTS writers' buffers; opened with the first direct value */
     double collect_amp;            /* what nokv_vlog_collect asks for; 0: the option's */

@@ -78,7 +78,7 @@ static enum nokv_status segment_make(struct nokv_db *db, int slot, bool ahead, s
                                           .preallocate_bytes =
                                               ahead ? u64_min(SEGMENT_STEP, db->options.vlog_segment_bytes) : 0,
                                           .buffer_bytes = vlog_buffer_bytes(db->options.vlog_segment_bytes)};
-    if (slot >= 0 && db->has_log_thread) {
+    if (slot >= 0 && !db->options.inline_background_work) {
         options.full = buffer_is_full;
         options.full_arg = db;
     }

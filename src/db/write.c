@@ -36,6 +36,16 @@ enum { WAL_STEP = 16 << 20 };
 
 /* ---- logs ----------------------------------------------------------------------------------------------------- */
 
+/* Called with write_mu held: the log thread moves it to the file meanwhile. */
+static void ring_is_full(void *arg)
+{
+    struct nokv_db *db = arg;
+    mutex_lock(&db->mu);
+    db->wal_full = true;
+    cond_signal(&db->log_cond);
+    mutex_unlock(&db->mu);
+}
+
 enum nokv_status wal_create(struct nokv_db *db, uint64_t number, bool ahead, struct rlog_writer **out_writer)
 {
     char path[PATH_SIZE_MAX];
@@ -51,6 +61,8 @@ enum nokv_status wal_create(struct nokv_db *db, uint64_t number, bool ahead, str
         .preallocate_bytes = ahead ? whole : u64_min(WAL_STEP, whole),
         .ring = &db->ring,
         .write_chunk_bytes = db->options.wal_buffer_bytes / 16,
+        .full = db->options.inline_background_work ? NULL : ring_is_full,
+        .full_arg = db,
     };
     return rlog_writer_create(&options, db->dir, out_writer);
 }

@@ -39,7 +39,7 @@ enum rlog_type { RLOG_DATA = 1, RLOG_SYNCED = 2, RLOG_SEAL = 3 };
 enum { RLOG_FILE_HEADER = 64, RLOG_RECORD_HEADER = 16, RLOG_ALIGN = 8 };
 #define RLOG_PAYLOAD_MAX 0x7fff0000u /* bytes; writers check, readers refuse more */
 
-/* ---- writer (one thread at a time; the caller serialises) ------------------------------------------------------ */
+/* ---- writer (one thread at a time, the caller serialises; beside it rlog_write_full) ---------------------------- */
 
 struct rlog_writer;
 
@@ -54,6 +54,10 @@ struct rlog_writer_options {
     struct io_shared *ring;     /* NULL: records go to the file at once (MANIFEST) */
     uint64_t salt; /* tells it from another log of the same number; 0: made from the clocks (others: golden images) */
     size_t write_chunk_bytes; /* move the ring's content to the file when this much waits; 0: a quarter of the ring */
+    /* Called by an append when so much waits; somebody else is to call rlog_write_full. When half of the ring waits,
+     * the append moves it all the same. NULL: appends move it */
+    void (*full)(void *arg);
+    void *full_arg;
 };
 
 /* Creates the file (EXISTS if there), writes the header and syncs file and directory `dir`. */
@@ -69,6 +73,9 @@ void rlog_writer_destroy(struct rlog_writer *w);
  * (preallocation failed), after which the writer is as before.
  */
 enum nokv_status rlog_append(struct rlog_writer *w, const struct slice *parts, size_t count) MUST_CHECK;
+/* Move what the ring holds to the file, beside the thread that appends, syncs and detaches; nothing while the log is
+ * held. One thread. REQUIRES: rlog_writer_destroy comes later. A failure is final, as one of rlog_flush. */
+enum nokv_status rlog_write_full(struct rlog_writer *w) MUST_CHECK;
 /* Move everything in the ring to the file (page cache). */
 enum nokv_status rlog_flush(struct rlog_writer *w) MUST_CHECK;
 /* Flush, then make everything appended so far durable. The first failure is final: every later call fails too. */

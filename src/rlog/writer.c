@@ -17,13 +17,20 @@
  * A record that would need more than half of the ring is written to the file directly, in pieces, after the ring was
  * emptied; so are all records when there is no ring.
  *
- * One thread at a time. After a failure that may have left something half written, `failed` stays set and every call
- * returns POISONED: the file's end is not known any more, and an fdatasync that failed has dropped what it should sync.
+ * One thread at a time, and beside it one that moves what stands in the ring to the file (rlog_write_full), so that an
+ * append hardly ever waits for a system call. Between the two:
+ *
+ *  [I4] The file is written, and `flushed` moved on, under flush_mu. `end` is moved on without it only by records that
+ *       stand whole in the ring (release, so that who sees the new end sees their bytes).
+ *
+ * After a failure that may have left something half written, `failed` stays set and every call returns POISONED: the
+ * file's end is not known any more, and an fdatasync that failed has dropped what it should sync.
  *
  * Why not one pwrite per record: it costs a system call each (1,300 ns against some 30). Why not a mapped log file:
  * a full disk would be a SIGBUS, and the kernel would decide when bytes go out.
  */
 #include "base/alloc.h"
+#include "base/thread.h"
 #include "rlog/format.h"
 
 enum {
@@ -41,17 +48,24 @@ struct rlog_writer {
     size_t write_chunk;
     struct log_id id;
     uint64_t preallocate_bytes;
+    void (*full)(void *arg); /* NULL: who appends moves it to the file */
+    void *full_arg;
+    /* [I4]; written by the one thread (release) */
+    _Atomic uint64_t end;
+    /* written under flush_mu (release); the one thread reads it without, to see what is free in the ring */
+    struct mutex flush_mu;
+    _Atomic uint64_t flushed;
+    uint64_t written_back; /* write-back was started up to here; protected by flush_mu */
+    _Atomic bool failed;   /* relaxed: seen sooner or later */
+    _Atomic bool held;     /* the log before is not durable: nothing goes to the file; relaxed: it only ends */
     /* the state; owned by the one thread */
-    uint64_t end;
-    uint64_t flushed;
-    uint64_t written_back; /* write-back was started up to here */
+    uint64_t full_asked; /* `full` was called for what stood in the ring up to here */
     uint64_t synced;
     uint64_t reserved; /* blocks are allocated up to here; UINT64_MAX: nothing is to be reserved */
     size_t ring_pos;   /* end % ring_size */
     bool mark_synced;  /* the next record is to be preceded by RLOG_SYNCED */
     bool detached;     /* RLOG_SEAL is in the file, the ring is another log's */
     bool sealed;       /* and it is durable */
-    bool failed;
     enum nokv_status (*hold_wait)(void *arg); /* NULL: not held */
     void *hold_arg;
     uint8_t *piece; /* PIECE_BYTES; made when first needed */
@@ -63,13 +77,13 @@ static enum nokv_status poison(struct rlog_writer *w, enum nokv_status status)
 {
     if (status == NOKV_OK)
         return status;
-    w->failed = true;
+    atomic_store_explicit(&w->failed, true, memory_order_relaxed);
     return status == NOKV_ERR_NO_SPACE ? FAIL(IO, "%s", status_message()) : status;
 }
 
 static enum nokv_status check_usable(const struct rlog_writer *w)
 {
-    if (UNLIKELY(w->failed))
+    if (UNLIKELY(atomic_load_explicit(&w->failed, memory_order_relaxed)))
         return FAIL(POISONED, "log %s: an earlier write or sync failed; reopen the database", io_path(w->file));
     return NOKV_OK;
 }
@@ -82,20 +96,35 @@ static enum nokv_status end_hold(struct rlog_writer *w)
     if (LIKELY(w->hold_wait == NULL))
         return NOKV_OK;
     TRY(poison(w, w->hold_wait(w->hold_arg)));
-    w->hold_wait = NULL;
+    rlog_hold(w, NULL, NULL);
     return NOKV_OK;
 }
 
-/* Move [flushed, end), which is one stretch of the ring or two. */
-static enum nokv_status write_stretches(struct rlog_writer *w)
+static uint64_t end_of(const struct rlog_writer *w)
 {
-    uint64_t size = w->end - w->flushed;
+    return atomic_load_explicit(&w->end, memory_order_acquire);
+}
+
+static uint64_t flushed_of(const struct rlog_writer *w)
+{
+    return atomic_load_explicit(&w->flushed, memory_order_acquire);
+}
+
+static void flushed_set_locked(struct rlog_writer *w, uint64_t flushed)
+{
+    atomic_store_explicit(&w->flushed, flushed, memory_order_release);
+}
+
+/* Move [flushed, end), which is one stretch of the ring or two. */
+static enum nokv_status write_stretches(struct rlog_writer *w, uint64_t flushed, uint64_t end)
+{
+    uint64_t size = end - flushed;
     ASSERT(w->ring != NULL && size <= w->ring_size); /* [I2] */
-    size_t pos = (size_t)(w->flushed % w->ring_size);
+    size_t pos = (size_t)(flushed % w->ring_size);
     size_t head = (size_t)u64_min(size, w->ring_size - pos);
-    TRY(io_pwrite(w->file, w->ring + pos, head, w->flushed));
+    TRY(io_pwrite(w->file, w->ring + pos, head, flushed));
     if (head < size)
-        TRY(io_pwrite(w->file, w->ring, (size_t)size - head, w->flushed + head));
+        TRY(io_pwrite(w->file, w->ring, (size_t)size - head, flushed + head));
     return NOKV_OK;
 }
 
@@ -103,29 +132,63 @@ static enum nokv_status write_stretches(struct rlog_writer *w)
  * Whoever seals a log waits for its sync, and the next log's records wait with it: they may not reach their file
  * before. A log of 64 MiB in the page cache made that 60 to 200 ms; what is on its way already makes it a few.
  */
-static void start_writeback(struct rlog_writer *w)
+static void start_writeback_locked(struct rlog_writer *w)
 {
-    if (w->flushed - w->written_back < WRITEBACK_BYTES)
+    uint64_t flushed = flushed_of(w);
+    if (flushed - w->written_back < WRITEBACK_BYTES)
         return;
-    io_start_writeback(w->file, w->written_back, w->flushed - w->written_back);
-    w->written_back = w->flushed;
+    io_start_writeback(w->file, w->written_back, flushed - w->written_back);
+    w->written_back = flushed;
+}
+
+static enum nokv_status flush_ring_locked(struct rlog_writer *w)
+{
+    uint64_t end = end_of(w), flushed = flushed_of(w);
+    if (end == flushed)
+        return NOKV_OK;
+    TRY(check_usable(w));
+    TRY(poison(w, write_stretches(w, flushed, end)));
+    flushed_set_locked(w, end);
+    start_writeback_locked(w);
+    return NOKV_OK;
 }
 
 static enum nokv_status flush_ring(struct rlog_writer *w)
 {
-    if (w->end == w->flushed)
+    if (end_of(w) == flushed_of(w))
         return NOKV_OK;
     TRY(end_hold(w));
-    TRY(poison(w, write_stretches(w)));
-    w->flushed = w->end;
-    start_writeback(w);
+    struct mutex *held CLEANUP(mutex_unlock_ptr) = mutex_hold(&w->flush_mu);
+    (void)held;
+    return flush_ring_locked(w);
+}
+
+enum nokv_status rlog_write_full(struct rlog_writer *w)
+{
+    if (atomic_load_explicit(&w->held, memory_order_relaxed))
+        return NOKV_OK;
+    struct mutex *held CLEANUP(mutex_unlock_ptr) = mutex_hold(&w->flush_mu);
+    (void)held;
+    return flush_ring_locked(w);
+}
+
+/* More than a chunk waits in the ring: have it moved, or, when that is late, do it. */
+static enum nokv_status ring_is_full(struct rlog_writer *w, uint64_t waiting)
+{
+    if (w->full == NULL || waiting >= w->ring_size / 2)
+        return flush_ring(w);
+    uint64_t end = end_of(w);
+    if (end - w->full_asked < w->write_chunk)
+        return NOKV_OK;
+    w->full_asked = end;
+    w->full(w->full_arg);
     return NOKV_OK;
 }
 
 /* Keep [I3] for `size` more bytes. NO_SPACE leaves the writer as it was. */
 static enum nokv_status reserve_slow(struct rlog_writer *w, uint64_t size)
 {
-    uint64_t missing = w->end + size + RESERVE_BYTES - w->reserved;
+    uint64_t missing = end_of(w) + size + RESERVE_BYTES - w->reserved;
     uint64_t step = u64_max(missing, w->preallocate_bytes);
     enum nokv_status status = io_preallocate(w->file, w->reserved, step);
     if (status == NOKV_ERR_NO_SPACE && step > missing) {
@@ -141,7 +204,7 @@ static enum nokv_status reserve_slow(struct rlog_writer *w, uint64_t size)
 
 static inline enum nokv_status reserve(struct rlog_writer *w, uint64_t size)
 {
-    if (LIKELY(w->reserved >= w->end + size + RESERVE_BYTES))
+    if (LIKELY(w->reserved >= end_of(w) + size + RESERVE_BYTES))
         return NOKV_OK;
     return reserve_slow(w, size);
 }
@@ -161,7 +224,7 @@ static inline void store_in_place(struct rlog_writer *w, enum rlog_type type, co
             memcpy(to, parts[i].data, parts[i].size);
         to += parts[i].size;
     }
-    put_u32(p + RECORD_CHECKSUM, record_checksum(p, payload_size, record_seed(w->id, w->end)));
+    put_u32(p + RECORD_CHECKSUM, record_checksum(p, payload_size, record_seed(w->id, end_of(w))));
 }
 
 /* The finished header, with the checksum over a payload in parts. */
@@ -169,9 +232,8 @@ static void make_header(const struct rlog_writer *w, enum rlog_type type, const 
                         uint32_t payload_size, uint8_t header[RLOG_RECORD_HEADER])
 {
     record_put_header(header, payload_size, w->id.number, type);
-    XXH3_state_t state;
-    XXH3_INITSTATE(&state);
-    (void)XXH3_64bits_reset_withSeed(&state, record_seed(w->id, w->end));
+    XXH3_state_t state = {0};
+    (void)XXH3_64bits_reset_withSeed(&state, record_seed(w->id, end_of(w)));
     (void)XXH3_64bits_update(&state, header + RECORD_LENGTH, RLOG_RECORD_HEADER - RECORD_LENGTH);
     for (size_t i = 0; i < count; i++)
         if (parts[i].size)
@@ -210,10 +272,10 @@ static inline void store(struct rlog_writer *w, enum rlog_type type, const struc
         store_in_place(w, type, parts, count, payload_size, size);
     else
         store_around_end(w, type, parts, count, payload_size, size);
-    w->end += size;
     w->ring_pos += size;
     if (w->ring_pos >= w->ring_size)
         w->ring_pos -= w->ring_size;
+    atomic_store_explicit(&w->end, end_of(w) + size, memory_order_release); /* [I4] */
 }
 
 /* ---- straight to the file -------------------------------------------------------------------------------------- */
@@ -253,7 +315,7 @@ static enum nokv_status write_pieces(struct rlog_writer *w, const uint8_t header
                                      const struct slice *parts, size_t count, size_t padding)
 {
     static const uint8_t zeros[RLOG_ALIGN];
-    struct piece_writer pw = {.w = w, .off = w->end};
+    struct piece_writer pw = {.w = w, .off = end_of(w)};
     TRY(piece_put(&pw, header, RLOG_RECORD_HEADER));
     for (size_t i = 0; i < count; i++)
         TRY(piece_put(&pw, parts[i].data, parts[i].size));
@@ -262,19 +324,20 @@ static enum nokv_status write_pieces(struct rlog_writer *w, const uint8_t header
 }
 
 /* REQUIRES: the ring is empty and the log is not held. NO_MEMORY leaves the writer as it was. */
-static enum nokv_status write_direct(struct rlog_writer *w, enum rlog_type type, const struct slice *parts,
-                                     size_t count, uint32_t payload_size, size_t size)
+static enum nokv_status write_direct_locked(struct rlog_writer *w, enum rlog_type type, const struct slice *parts,
+                                            size_t count, uint32_t payload_size, size_t size)
 {
-    ASSERT(w->flushed == w->end && w->hold_wait == NULL);
+    ASSERT(flushed_of(w) == end_of(w) && w->hold_wait == NULL);
     if (w->piece == NULL && (w->piece = mem_alloc(PIECE_BYTES)) == NULL)
         return FAIL(NO_MEMORY, "log %s: buffer of %d bytes", io_path(w->file), PIECE_BYTES);
     uint8_t header[RLOG_RECORD_HEADER];
     make_header(w, type, parts, count, payload_size, header);
     TRY(poison(w, write_pieces(w, header, parts, count, size - RLOG_RECORD_HEADER - payload_size)));
-    w->end += size;
-    w->flushed = w->end;
+    uint64_t end = end_of(w) + size;
+    flushed_set_locked(w, end);
+    atomic_store_explicit(&w->end, end, memory_order_release);
     if (w->ring)
-        w->ring_pos = (size_t)(w->end % w->ring_size);
+        w->ring_pos = (size_t)(end % w->ring_size);
     return NOKV_OK;
 }
 
@@ -283,9 +346,11 @@ static enum nokv_status write_direct(struct rlog_writer *w, enum rlog_type type,
 static enum nokv_status append_direct(struct rlog_writer *w, enum rlog_type type, const struct slice *parts,
                                       size_t count, uint32_t payload_size, size_t size)
 {
-    TRY(flush_ring(w));
     TRY(end_hold(w));
-    return write_direct(w, type, parts, count, payload_size, size);
+    struct mutex *held CLEANUP(mutex_unlock_ptr) = mutex_hold(&w->flush_mu);
+    (void)held;
+    TRY(flush_ring_locked(w));
+    return write_direct_locked(w, type, parts, count, payload_size, size);
 }
 
 /* One record of any type. */
@@ -295,7 +360,7 @@ static inline enum nokv_status append_record(struct rlog_writer *w, enum rlog_ty
     uint64_t size = record_size(payload_size);
     if (UNLIKELY(w->ring == NULL || size > w->ring_size / 2))
         return append_direct(w, type, parts, count, (uint32_t)payload_size, (size_t)size);
-    if (UNLIKELY(size > w->ring_size - (w->end - w->flushed)))
+    if (UNLIKELY(size > w->ring_size - (end_of(w) - flushed_of(w))))
         TRY(flush_ring(w));
     store(w, type, parts, count, (uint32_t)payload_size, (size_t)size);
     return NOKV_OK;
@@ -326,8 +391,9 @@ enum nokv_status rlog_append(struct rlog_writer *w, const struct slice *parts, s
         w->mark_synced = false;
     }
     TRY(append_record(w, RLOG_DATA, parts, count, payload_size));
-    if (UNLIKELY(w->end - w->flushed >= w->write_chunk) && w->hold_wait == NULL)
-        return flush_ring(w);
+    uint64_t waiting = end_of(w) - flushed_of(w);
+    if (UNLIKELY(waiting >= w->write_chunk) && w->hold_wait == NULL)
+        return ring_is_full(w, waiting);
     return NOKV_OK;
 }
 
@@ -342,7 +408,7 @@ enum nokv_status rlog_flush(struct rlog_writer *w)
 
 void rlog_mark_synced(struct rlog_writer *w, uint64_t end)
 {
-    ASSERT(end <= w->flushed);
+    ASSERT(end <= flushed_of(w));
     if (end <= w->synced)
         return;
     w->synced = end;
@@ -351,30 +417,32 @@ void rlog_mark_synced(struct rlog_writer *w, uint64_t end)
 
 void rlog_mark_failed(struct rlog_writer *w)
 {
-    w->failed = true;
+    atomic_store_explicit(&w->failed, true, memory_order_relaxed);
 }
 
 /* Can one durable write do the work of a write and a sync? When it would be the only thing to be synced. */
 static bool one_stretch_is_all(const struct rlog_writer *w)
 {
-    return w->synced == w->flushed && w->flushed < w->end &&
-           w->end - w->flushed <= w->ring_size - w->flushed % w->ring_size;
+    uint64_t flushed = flushed_of(w), end = end_of(w);
+    return w->synced == flushed && flushed < end && end - flushed <= w->ring_size - flushed % w->ring_size;
 }
 
 enum nokv_status rlog_sync(struct rlog_writer *w)
 {
     TRY(check_usable(w));
     TRY(end_hold(w));
+    struct mutex *held CLEANUP(mutex_unlock_ptr) = mutex_hold(&w->flush_mu);
+    (void)held;
+    uint64_t flushed = flushed_of(w), end = end_of(w);
     if (one_stretch_is_all(w)) {
-        const uint8_t *from = w->ring + w->flushed % w->ring_size;
-        TRY(poison(w, io_pwrite_durable(w->file, from, (size_t)(w->end - w->flushed), w->flushed)));
-        w->flushed = w->end;
+        TRY(poison(w, io_pwrite_durable(w->file, w->ring + flushed % w->ring_size, (size_t)(end - flushed), flushed)));
+        flushed_set_locked(w, end);
     } else {
-        TRY(flush_ring(w));
-        if (w->synced < w->end)
+        TRY(flush_ring_locked(w));
+        if (w->synced < end)
             TRY(poison(w, io_sync(w->file)));
     }
-    rlog_mark_synced(w, w->end);
+    rlog_mark_synced(w, end);
     return NOKV_OK;
 }
 
@@ -398,9 +466,9 @@ enum nokv_status rlog_seal(struct rlog_writer *w)
         TRY(rlog_sync(w)); /* so that the seal covers everything before it */
     TRY(rlog_detach(w));
     if (w->preallocate_bytes != 0)
-        TRY(poison(w, io_truncate(w->file, w->end)));
+        TRY(poison(w, io_truncate(w->file, end_of(w))));
     TRY(poison(w, io_sync(w->file)));
-    w->synced = w->end;
+    w->synced = end_of(w);
     w->sealed = true;
     return NOKV_OK;
 }
@@ -409,6 +477,7 @@ void rlog_hold(struct rlog_writer *w, enum nokv_status (*wait)(void *arg), void 
 {
     w->hold_wait = wait;
     w->hold_arg = arg;
+    atomic_store_explicit(&w->held, wait != NULL, memory_order_relaxed);
 }
 
 struct io_file *rlog_file(const struct rlog_writer *w)
@@ -418,7 +487,7 @@ struct io_file *rlog_file(const struct rlog_writer *w)
 
 uint64_t rlog_end(const struct rlog_writer *w)
 {
-    return w->end;
+    return end_of(w);
 }
 
 uint64_t rlog_synced(const struct rlog_writer *w)
@@ -438,6 +507,7 @@ void rlog_writer_destroy(struct rlog_writer *w)
     if (w == NULL)
         return;
     io_close_ptr(&w->file);
+    mutex_deinit(&w->flush_mu);
     mem_free(w->piece);
     mem_free(w);
 }
@@ -463,7 +533,11 @@ static void set_options(struct rlog_writer *w, const struct rlog_writer_options 
 {
     w->id = (struct log_id){.number = o->number, .salt = o->salt ? o->salt : make_salt(o)};
     w->preallocate_bytes = o->preallocate_bytes;
-    w->end = w->flushed = RLOG_FILE_HEADER;
+    w->full = o->full;
+    w->full_arg = o->full_arg;
+    mutex_init(&w->flush_mu);
+    flushed_set_locked(w, RLOG_FILE_HEADER);
+    atomic_store_explicit(&w->end, RLOG_FILE_HEADER, memory_order_release);
     w->reserved = o->preallocate_bytes ? RLOG_FILE_HEADER : UINT64_MAX;
     if (o->ring == NULL)
         return;
@@ -505,7 +579,7 @@ enum nokv_status rlog_writer_create(const struct rlog_writer_options *options, c
     enum nokv_status status = io_open(options->io, options->path, options->component, options->model,
                                       IO_READ | IO_WRITE | IO_CREATE, &w->file);
     if (status != NOKV_OK) {
-        mem_free(w);
+        rlog_writer_destroy(w);
         return status;
     }
     status = write_file_header(w, options, dir);
