@@ -143,7 +143,7 @@ static enum nokv_status seal_run(struct nokv_db *db, struct old_log *log)
         db->synced_log = log->number + 1;
         db->synced_end = 0;
     }
-    cond_broadcast(&db->sync_cond);
+    commit_wake_all_locked(db);
     mutex_unlock(&db->sync_mu);
     return NOKV_OK;
 }

@@ -147,10 +147,17 @@ struct nokv_db {
 
     /* protected by sync_mu: group commit */
     struct mutex sync_mu;
-    struct cond sync_cond;
+    struct cond sync_done[2]; /* those whom a sync makes durable, by its generation: I1 of commit.c */
+    struct cond sync_cond;    /* a sync is over */
     bool sync_running;
-    uint64_t sync_running_log;
-    uint64_t synced_log, synced_end; /* logs below synced_log, and this one up to synced_end, are durable */
+    bool sync_gathering; /* and what it covers is not fixed yet */
+    uint64_t sync_generation;
+    uint64_t sync_running_log, sync_running_end;
+    struct io_file *sync_running_file;
+    struct cond sync_gathered;           /* the leader waits for others to come */
+    uint64_t sync_entered, sync_covered; /* calls of commit_sync; those of them before the last sync's end was fixed */
+    uint64_t sync_expected, sync_ns;     /* writers that were about the last sync; how long it took */
+    uint64_t synced_log, synced_end;     /* logs below synced_log, and this one up to synced_end, are durable */
     uint64_t wal_groups;
 
     /* protected by obsolete_mu */
@@ -286,6 +293,15 @@ bool background_is_tidy_locked(struct nokv_db *db);
 /* The sequence numbers of all snapshots, ascending, for a compaction; freed with mem_free. */
 enum nokv_status background_snapshots_locked(struct nokv_db *db, uint64_t **out_seqs, size_t *out_count) MUST_CHECK;
 
+/* ---- commit.c ------------------------------------------------------------------------------------------------- */
+
+/* Every write so far is on stable storage. */
+enum nokv_status db_sync_all(struct nokv_db *db) MUST_CHECK;
+/* The log `log` is durable up to `end`, and all before it. */
+enum nokv_status commit_sync(struct nokv_db *db, uint64_t log, uint64_t end) MUST_CHECK;
+/* The sealer or a failure has changed what those in commit_sync wait for. REQUIRES sync_mu. */
+void commit_wake_all_locked(struct nokv_db *db);
+
 /* ---- write.c ---------------------------------------------------------------------------------------------------- */
 
 /* Create the log file `number` in front of the ring. `ahead`: reserve all of its space at once. */
@@ -298,8 +314,6 @@ enum nokv_status write_sync_of(struct nokv_db *db, const nokv_write_options *opt
 /* Write a pointer to a value that was appended; ends the use. */
 enum nokv_status db_write_pointer(struct nokv_db *db, struct slice key, const struct vlog_pointer *p,
                                   struct direct_use use, nokv_sync sync) MUST_CHECK;
-/* Every write so far is on stable storage. */
-enum nokv_status db_sync_all(struct nokv_db *db) MUST_CHECK;
 
 /* ---- read.c ----------------------------------------------------------------------------------------------------- */
 

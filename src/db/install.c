@@ -117,7 +117,7 @@ enum nokv_status db_poison(struct nokv_db *db, enum nokv_status status, const ch
     background_wake_locked(db);
     mutex_unlock(&db->mu);
     mutex_lock(&db->sync_mu);
-    cond_broadcast(&db->sync_cond);
+    commit_wake_all_locked(db);
     mutex_unlock(&db->sync_mu);
     return FAIL_WITH(status, "%s; the database is read-only until it is reopened", message);
 }

@@ -55,6 +55,9 @@ static struct nokv_db *db_create(struct io *io, const char *path, const nokv_opt
     cond_init(&db->work_cond);
     cond_init(&db->log_cond);
     cond_init(&db->state_cond);
+    cond_init(&db->sync_done[0]);
+    cond_init(&db->sync_done[1]);
+    cond_init(&db->sync_gathered);
     cond_init(&db->sync_cond);
     return db;
 }
@@ -88,6 +91,9 @@ static void db_free(struct nokv_db *db)
     cond_deinit(&db->work_cond);
     cond_deinit(&db->log_cond);
     cond_deinit(&db->state_cond);
+    cond_deinit(&db->sync_done[0]);
+    cond_deinit(&db->sync_done[1]);
+    cond_deinit(&db->sync_gathered);
     cond_deinit(&db->sync_cond);
     mem_free(db->obsolete);
     mem_free(db->old_logs);

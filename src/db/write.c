@@ -6,9 +6,7 @@
  *      put of a large value ─► value log (direct.c) ─► the same with a pointer
  *
  * A write holds write_mu for a copy into the buffer and one insertion, some hundreds of nanoseconds; nobody holds it
- * over a sync. Writers that want durability then meet at sync_mu: the first becomes the leader, moves everything that
- * is in the buffer by then to the file and syncs it once, while the others append behind it; the next leader's sync
- * covers all of those. So with n writers there is about one sync per n writes, without a timer.
+ * over a sync. Writers that want durability then meet in commit.c.
  *
  * A write is visible to readers as soon as it is in the log and the memtable. For NOKV_SYNC_COMMIT that may be before
  * it is durable; it is acknowledged after.
@@ -183,83 +181,6 @@ enum nokv_status db_rotate(struct nokv_db *db)
     return NOKV_OK;
 }
 
-/* ---- group commit --------------------------------------------------------------------------------------------- */
-
-static bool is_synced_locked(const struct nokv_db *db, uint64_t log, uint64_t end)
-{
-    return db->synced_log > log || (db->synced_log == log && db->synced_end >= end);
-}
-
-/* The leader's part: one write and one sync for everybody who appended so far. sync_running is set. */
-static enum nokv_status sync_lead(struct nokv_db *db)
-{
-    mutex_lock(&db->write_mu);
-    struct rlog_writer *wal = db->wal;
-    uint64_t log = rlog_number(wal), end = rlog_end(wal);
-    mutex_lock(&db->sync_mu);
-    db->sync_running_log = log; /* keeps the sealer from closing this file under us */
-    mutex_unlock(&db->sync_mu);
-    enum nokv_status status = rlog_flush(wal);
-    mutex_unlock(&db->write_mu);
-    if (status == NOKV_OK)
-        status = segments_sync(db); /* what the records point to comes first: S3 of segments.h */
-    if (status == NOKV_OK)
-        status = io_sync(rlog_file(wal));
-    if (status != NOKV_OK)
-        return db_poison(db, status, "the WAL, or the values that it points to, could not be synced");
-    /* The sealer may have the file from here on: who holds write_mu may be waiting for it. */
-    mutex_lock(&db->sync_mu);
-    db->sync_running_log = 0;
-    if (!is_synced_locked(db, log, end)) {
-        db->synced_log = log;
-        db->synced_end = end;
-    }
-    db->wal_groups++;
-    cond_broadcast(&db->sync_cond);
-    mutex_unlock(&db->sync_mu);
-    mutex_lock(&db->write_mu);
-    if (rlog_number(db->wal) == log)
-        rlog_mark_synced(db->wal, end);
-    mutex_unlock(&db->write_mu);
-    return NOKV_OK;
-}
-
-static enum nokv_status sync_to(struct nokv_db *db, uint64_t log, uint64_t end)
-{
-    enum nokv_status status = NOKV_OK;
-    mutex_lock(&db->sync_mu);
-    while (!is_synced_locked(db, log, end)) {
-        if (atomic_load_explicit(&db->poisoned, memory_order_acquire) != NOKV_OK) {
-            mutex_unlock(&db->sync_mu);
-            return db_check_writable(db);
-        }
-        if (db->sync_running) {
-            cond_wait(&db->sync_cond, &db->sync_mu);
-            continue;
-        }
-        db->sync_running = true;
-        mutex_unlock(&db->sync_mu);
-        status = sync_lead(db);
-        mutex_lock(&db->sync_mu);
-        db->sync_running = false;
-        db->sync_running_log = 0;
-        cond_broadcast(&db->sync_cond);
-        if (status != NOKV_OK)
-            break;
-    }
-    mutex_unlock(&db->sync_mu);
-    return status;
-}
-
-enum nokv_status db_sync_all(struct nokv_db *db)
-{
-    TRY(db_check_writable(db));
-    mutex_lock(&db->write_mu);
-    uint64_t log = rlog_number(db->wal), end = rlog_end(db->wal);
-    mutex_unlock(&db->write_mu);
-    return sync_to(db, log, end);
-}
-
 /* ---- one write ------------------------------------------------------------------------------------------------ */
 
 /* A write on its way: its record in parts, and how its entries get into the memtable. */
@@ -398,7 +319,7 @@ static enum nokv_status write_run(struct nokv_db *db, struct write *w, nokv_sync
     TRY(status);
     atomic_fetch_add_explicit(&db->wal_records, 1, memory_order_relaxed);
     if (sync == NOKV_SYNC_COMMIT)
-        TRY(sync_to(db, log, end));
+        TRY(commit_sync(db, log, end));
     if (UNLIKELY(delay > 0)) {
         atomic_fetch_add_explicit(&db->slowdown_ns, delay, memory_order_relaxed);
         io_sleep_ns(db->io, delay);
