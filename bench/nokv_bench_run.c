@@ -27,41 +27,20 @@
  * untimed: every engine starts its reads with all of its data in the page cache and with an idle disk.
  */
 #include "nokv_bench_run.h"
+#include "nokv_bench_result.h"
+#include "nokv_bench_usage.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
-#include <time.h>
 #include <unistd.h>
 
-enum { SAMPLE_MS = 50, DISK_SAMPLE_MS = 100, DISK_SAMPLE_PART = 50, DISK_SPACE_FACTOR = 8 };
-
-struct phase {
-    const struct workload *workload;
-    unsigned threads;
-};
-
-/* What is read from the system before and after a phase. */
-struct usage {
-    uint64_t clock_ns, cpu_ns, machine_cpu_ns, device_bytes, blockdev_bytes;
-};
-
-struct result {
-    const struct phase *phase;
-    double seconds, ops_per_sec, cpu_us_per_op, other_cores;
-    uint64_t ops, user_bytes, found, missing, wrong;
-    uint64_t device_bytes, blockdev_bytes, disk_bytes, disk_peak_bytes, peak_rss_bytes, peak_anon_bytes;
-    uint64_t live_bytes;                                                 /* keys and newest values, at the end */
-    uint64_t total_user_bytes, total_device_bytes, total_blockdev_bytes; /* put and written since the first open */
-    struct latency latency;
-};
+enum { DISK_SPACE_FACTOR = 8 };
 
 const struct engine *engine_find(const char *name)
 {
@@ -69,107 +48,6 @@ const struct engine *engine_find(const char *name)
         if (strcmp((*e)->name, name) == 0)
             return *e;
     return NULL;
-}
-
-/* ---- system figures ------------------------------------------------------------------------------------------- */
-
-static uint64_t device_bytes(void)
-{
-    return bench_proc_io("write_bytes") - bench_proc_io("cancelled_write_bytes");
-}
-
-/* Bytes that the device below `dir` has written since boot; 0 where the kernel does not tell. */
-static uint64_t blockdev_bytes(const char *dir)
-{
-    struct stat st;
-    char path[64];
-    if (stat(dir, &st) != 0)
-        return 0;
-    snprintf(path, sizeof path, "/sys/dev/block/%u:%u/stat", major(st.st_dev), minor(st.st_dev));
-    FILE *f = fopen(path, "re");
-    uint64_t sectors = 0;
-    if (f && fscanf(f, "%*u %*u %*u %*u %*u %*u %lu", &sectors) != 1)
-        sectors = 0;
-    if (f)
-        fclose(f);
-    return sectors * 512;
-}
-
-/* Processor time that all processes and the host's other guests (steal) used since boot. */
-static uint64_t machine_cpu_ns(void)
-{
-    uint64_t v[8] = {0};
-    FILE *f = fopen("/proc/stat", "re");
-    if (!f)
-        return 0;
-    int n = fscanf(f, "cpu %lu %lu %lu %lu %lu %lu %lu %lu", &v[0], &v[1], &v[2], &v[3], &v[4], &v[5], &v[6], &v[7]);
-    fclose(f);
-    uint64_t ticks = v[0] + v[1] + v[2] + v[5] + v[6] + v[7]; /* idle and waiting for I/O left out */
-    return n == 8 ? ticks * (1000000000u / (uint64_t)sysconf(_SC_CLK_TCK)) : 0;
-}
-
-static void usage_take(const struct run *run, struct usage *usage)
-{
-    usage->device_bytes = device_bytes();
-    usage->blockdev_bytes = blockdev_bytes(run->dir);
-    usage->cpu_ns = bench_cpu_ns();
-    usage->machine_cpu_ns = machine_cpu_ns() - bench_cpu_excluded_ns();
-    usage->clock_ns = bench_clock_ns();
-}
-
-static uint64_t max_u64(uint64_t a, uint64_t b)
-{
-    return a > b ? a : b;
-}
-
-/* Samples anonymous memory and the size of the directory until told to stop. */
-struct sampler {
-    const char *dir; /* set before the start, then constant */
-    pthread_t thread;
-    _Atomic bool stop;                       /* relaxed: only ends a loop, guards no data */
-    uint64_t anon_bytes_max, disk_bytes_max; /* owned by the thread until it is joined */
-};
-
-static void *sampler_main(void *arg)
-{
-    struct sampler *s = arg;
-    uint64_t disk_due = 0; /* on the clock */
-    bench_cpu_exclude_begin();
-    while (!atomic_load_explicit(&s->stop, memory_order_relaxed)) {
-        uint64_t begin = bench_clock_ns();
-        s->anon_bytes_max = max_u64(s->anon_bytes_max, bench_proc_status_bytes("RssAnon"));
-        if (begin >= disk_due) {
-            s->disk_bytes_max = max_u64(s->disk_bytes_max, bench_dir_bytes(s->dir));
-            uint64_t cost = bench_clock_ns() - begin;
-            disk_due = begin + max_u64(DISK_SAMPLE_MS * 1000000ul, cost * DISK_SAMPLE_PART);
-        }
-        nanosleep(&(struct timespec){0, SAMPLE_MS * 1000000l}, NULL);
-    }
-    bench_cpu_exclude_end();
-    return NULL;
-}
-
-static void sampler_start(struct sampler *s, const char *dir)
-{
-    *s = (struct sampler){.dir = dir};
-    if (pthread_create(&s->thread, NULL, sampler_main, s) != 0)
-        bench_die("pthread_create failed");
-}
-
-static void sampler_stop(struct sampler *s)
-{
-    atomic_store_explicit(&s->stop, true, memory_order_relaxed);
-    pthread_join(s->thread, NULL);
-}
-
-static void peak_reset(void)
-{
-    int fd = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);
-    if (fd >= 0) {
-        if (write(fd, "5", 1) != 1)
-            fprintf(stderr, "nokv-bench: VmHWM cannot be reset: peak memory is of all phases so far\n");
-        close(fd);
-    }
 }
 
 /* ---- the database as a whole ---------------------------------------------------------------------------------- */
@@ -330,10 +208,10 @@ static void phase_run(struct run *run, const struct phase *phase, bool sync_afte
     *result = (struct result){.phase = phase};
     run->generation += phase->workload->overwrites;
     peak_reset();
-    usage_take(run, &before);
+    usage_take(run->dir, &before);
     sampler_start(&sampler, run->dir);
     uint64_t ops_all = phase->workload->body ? threads_run(run, phase, result) : whole_run(run, phase, result);
-    usage_take(run, &after);
+    usage_take(run->dir, &after);
     uint64_t cpu_ns = after.cpu_ns - before.cpu_ns;
     sampler_stop(&sampler);
     result->peak_anon_bytes = sampler.anon_bytes_max;
@@ -348,68 +226,6 @@ static void phase_run(struct run *run, const struct phase *phase, bool sync_afte
     result->disk_bytes = bench_dir_bytes(run->dir);
     result->disk_peak_bytes = max_u64(sampler.disk_bytes_max, result->disk_bytes);
     totals_take(run, phase, ops_all, result);
-}
-
-/* Keys and values per second, in and out; of all threads together. */
-static double mb_per_sec(const struct result *r)
-{
-    return r->ops ? r->ops_per_sec * (double)r->user_bytes / (double)r->ops / 1e6 : 0;
-}
-
-static double ratio(uint64_t part, uint64_t whole)
-{
-    return whole ? (double)part / (double)whole : 0;
-}
-
-/* ---- printing ------------------------------------------------------------------------------------------------- */
-
-static void result_print_json(const struct run *run, const struct result *r)
-{
-    const struct run_options *o = run->options;
-    printf("{\"engine\":\"%s\",\"version\":\"%s\",\"workload\":\"%s\",\"after\":\"%s\",\"generation\":%lu,\"round\":%u,"
-           "\"keys\":%lu,\"key_"
-           "size\":%d,"
-           "\"value_size\":%zu,\"threads\":%u,\"durable\":%s,\"memory_bytes\":%lu,\"filter_bits\":%u,\"seed\":%lu,",
-           run->engine->name, run->engine->version(), r->phase->workload->name, run->after, run->generation, o->round,
-           o->keys, DATA_KEY_SIZE, o->value_size, r->phase->threads, run->config.durable ? "true" : "false",
-           o->memory_bytes, o->filter_bits, o->seed);
-    printf("\"ops\":%lu,\"seconds\":%.6f,\"ops_per_sec\":%.1f,\"mb_per_sec\":%.3f,\"p50_us\":%.3f,\"p99_us\":%.3f,"
-           "\"p999_us\":%.3f,"
-           "\"max_us\":%.3f,\"cpu_us_per_op\":%.3f,\"other_cores\":%.3f,",
-           r->ops, r->seconds, r->ops_per_sec, mb_per_sec(r), latency_us(&r->latency, 0.5),
-           latency_us(&r->latency, 0.99), latency_us(&r->latency, 0.999), latency_max_us(&r->latency), r->cpu_us_per_op,
-           r->other_cores);
-    printf("\"user_bytes\":%lu,\"device_bytes\":%lu,\"blockdev_bytes\":%lu,\"disk_bytes\":%lu,\"peak_rss_bytes\":%lu,"
-           "\"peak_anon_bytes\":%lu,\"found\":%lu,\"missing\":%lu,\"wrong\":%lu,",
-           r->user_bytes, r->device_bytes, r->blockdev_bytes, r->disk_bytes, r->peak_rss_bytes, r->peak_anon_bytes,
-           r->found, r->missing, r->wrong);
-    printf("\"disk_peak_bytes\":%lu,\"live_bytes\":%lu,\"space_amp\":%.4f,\"space_amp_peak\":%.4f,"
-           "\"total_user_bytes\":%lu,\"total_device_bytes\":%lu,\"total_blockdev_bytes\":%lu,\"write_amp\":%.4f,"
-           "\"write_amp_blockdev\":%.4f}\n",
-           r->disk_peak_bytes, r->live_bytes, ratio(r->disk_bytes, r->live_bytes),
-           ratio(r->disk_peak_bytes, r->live_bytes), r->total_user_bytes, r->total_device_bytes,
-           r->total_blockdev_bytes, ratio(r->total_device_bytes, r->total_user_bytes),
-           ratio(r->total_blockdev_bytes, r->total_user_bytes));
-    fflush(stdout);
-}
-
-static void result_print_text(const struct run *run, const struct result *r)
-{
-    char rate[16];
-    printf("%-12s %-10s %2ut ", run->engine->name, r->phase->workload->name, r->phase->threads);
-    if (r->phase->workload->body)
-        printf("%9s op/s  %6.0f MB/s  p50 %7.2f  p99 %8.2f  p99.9 %8.2f  max %9.0f us  cpu %6.2f us/op  ",
-               bench_human(r->ops_per_sec, rate), mb_per_sec(r), latency_us(&r->latency, 0.5),
-               latency_us(&r->latency, 0.99), latency_us(&r->latency, 0.999), latency_max_us(&r->latency),
-               r->cpu_us_per_op);
-    printf("%6.2f s  written %5.0f MB (device %5.0f; in all %.2f per user byte)  disk %5.0f MB, peak %5.0f (%.2f, peak "
-           "%.2f of live)  rss %4.0f MB (anon %4.0f)  wrong %lu\n",
-           r->seconds, (double)r->device_bytes / 1e6, (double)r->blockdev_bytes / 1e6,
-           ratio(r->total_device_bytes, r->total_user_bytes), (double)r->disk_bytes / 1e6,
-           (double)r->disk_peak_bytes / 1e6, ratio(r->disk_bytes, r->live_bytes),
-           ratio(r->disk_peak_bytes, r->live_bytes), (double)r->peak_rss_bytes / 1e6, (double)r->peak_anon_bytes / 1e6,
-           r->wrong);
-    fflush(stdout);
 }
 
 /* ---- a run ---------------------------------------------------------------------------------------------------- */
