@@ -74,6 +74,8 @@ static bool flag_take(struct command *c, const char *option)
 {
     if (strcmp(option, "--json") == 0)
         c->run.json = true;
+    else if (strcmp(option, "--count-syscalls") == 0)
+        c->run.count_syscalls = true;
     else if (strcmp(option, "--stats") == 0)
         c->run.stats = true;
     else if (strcmp(option, "--keep") == 0)

@@ -6,6 +6,10 @@
 #define NOKV_BENCH_RESULT_H
 
 #include "nokv_bench_run.h"
+#include "nokv_bench_usage.h"
+
+/* How a result is written: jansson's flags, for all that writes or copies one. */
+#define RESULT_JSON_FLAGS (JSON_COMPACT | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(9))
 
 /* A workload of the list, with its number of threads. */
 struct phase {
@@ -17,14 +21,17 @@ struct result {
     const struct phase *phase;
     double seconds, ops_per_sec, cpu_us_per_op, other_cores;
     uint64_t ops, user_bytes, found, missing, wrong;
-    uint64_t device_bytes, blockdev_bytes, disk_bytes, disk_peak_bytes, peak_rss_bytes, peak_anon_bytes;
+    uint64_t ops_all; /* with those of the warm-up */
+    struct counters counters;
+    int64_t device_bytes;
+    uint64_t blockdev_bytes, disk_bytes, disk_peak_bytes, peak_rss_bytes, peak_anon_bytes;
     uint64_t live_bytes;                                                 /* keys and newest values, at the end */
     uint64_t total_user_bytes, total_device_bytes, total_blockdev_bytes; /* put and written since the first open */
     struct latency latency;
 };
 
-/* One line to standard output. */
-void result_print_json(const struct run *run, const struct result *r);
-void result_print_text(const struct run *run, const struct result *r);
+/* One line to standard output. `first`: of its process; machine and terms are told there. */
+void result_print_json(const struct run *run, const struct result *r, bool first);
+void result_print_text(const struct run *run, const struct result *r, bool first);
 
 #endif

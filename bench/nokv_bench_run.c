@@ -8,7 +8,8 @@
  *   rate and latency   over the counted operations; a timed phase discards a warm-up of a fifth of its time
  *   cpu                getrusage() of the whole process, background threads included, over all operations
  *   device bytes       /proc/self/io: bytes that this process caused to be written, less those cancelled because their
- *                      file was gone before they were. The kernel counts a page when it becomes dirty.
+ *                      file was gone before they were. The kernel counts a page when it becomes dirty. Negative when
+ *                      more was cancelled that an earlier phase had counted
  *   block device bytes what the whole device wrote, from before the phase until all was synced after it: the truth, if
  *                      nobody else was writing. Between two phases that write nothing is synced, as that would give the
  *                      second one time and writes for nothing: then only their sum means something
@@ -18,6 +19,10 @@
  *   disk               what the files below the directory occupy at the phase's end, and the largest of samples every
  *                      100 ms, or less often when there are so many files that it would take more than a fiftieth of a
  *                      processor. A file that was removed and is still open is not seen.
+ *   system calls, page faults, context switches
+ *                      of the whole process over all operations, the sampler's own left out. Some ten system calls and
+ *                      a few faults that start the phase's threads are in it: they show where a phase is one operation.
+ *                      System calls only with --count-syscalls (nokv_bench_usage.c says why)
  *   totals             bytes put and bytes written since the database was opened first, and what is live: they make
  *                      write and space amplification at the end of any phase, however many came before
  *
@@ -204,22 +209,27 @@ static void totals_take(struct run *run, const struct phase *phase, uint64_t ops
 static void phase_run(struct run *run, const struct phase *phase, bool sync_after, struct result *result)
 {
     struct usage before, after;
+    struct counters counters_before, counters_after;
     struct sampler sampler;
     *result = (struct result){.phase = phase};
     run->generation += phase->workload->overwrites;
     peak_reset();
     usage_take(run->dir, &before);
+    counters_take(&counters_before);
     sampler_start(&sampler, run->dir);
     uint64_t ops_all = phase->workload->body ? threads_run(run, phase, result) : whole_run(run, phase, result);
+    counters_take(&counters_after);
     usage_take(run->dir, &after);
     uint64_t cpu_ns = after.cpu_ns - before.cpu_ns;
     sampler_stop(&sampler);
+    result->ops_all = ops_all;
+    result->counters = counters_between(&counters_before, &counters_after, &sampler.counters);
     result->peak_anon_bytes = sampler.anon_bytes_max;
     result->peak_rss_bytes = bench_proc_status_bytes("VmHWM");
     result->cpu_us_per_op = (double)cpu_ns / 1000.0 / (double)ops_all;
     double others = (double)(after.machine_cpu_ns - before.machine_cpu_ns) - (double)cpu_ns;
     result->other_cores = others / (double)(after.clock_ns - before.clock_ns);
-    result->device_bytes = after.device_bytes - before.device_bytes;
+    result->device_bytes = (int64_t)(after.device_bytes - before.device_bytes);
     if (sync_after)
         dir_sync(run->dir);
     result->blockdev_bytes = blockdev_bytes(run->dir) - before.blockdev_bytes;
@@ -292,14 +302,16 @@ int run_execute(const struct run_options *options)
     struct result *result = bench_alloc(sizeof *result);
     bool wrong = false, dirty = true;
     (void)ticks_per_ns();
+    const char *uncounted = options->count_syscalls ? syscalls_begin() : "not asked for (--count-syscalls)";
     run_open(&run, options, phases[0].workload->durable);
+    run.uncounted = uncounted;
     for (unsigned i = 0; i < count; i++) {
         if (phases[i].workload->reads && dirty)
             run_warm(&run);
         dirty = !phases[i].workload->reads;
         bool last_of_writes = dirty && (i + 1 == count || phases[i + 1].workload->reads);
         phase_run(&run, &phases[i], last_of_writes, result);
-        (options->json ? result_print_json : result_print_text)(&run, result);
+        (options->json ? result_print_json : result_print_text)(&run, result, i == 0);
         wrong = wrong || result->wrong;
         if (options->stats && run.engine->stats)
             run.engine->stats(run.db);
@@ -307,6 +319,7 @@ int run_execute(const struct run_options *options)
             run.after = phases[i].workload->name;
     }
     run.engine->close(run.db);
+    syscalls_end();
     data_deinit(&run.data);
     free(result);
     if (!options->keep)

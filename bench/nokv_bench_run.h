@@ -26,9 +26,10 @@ struct run_options {
     unsigned filter_bits;
     unsigned round; /* copied into the results */
     bool json;
-    bool stats;    /* after each phase, the engine's own statistics to standard error */
-    bool keep;     /* leave the database behind ... */
-    bool existing; /* ... and take up one that was left: it must hold `keys` keys of the same seed */
+    bool count_syscalls; /* where the kernel lets us; each takes longer then */
+    bool stats;          /* after each phase, the engine's own statistics to standard error */
+    bool keep;           /* leave the database behind ... */
+    bool existing;       /* ... and take up one that was left: it must hold `keys` keys of the same seed */
 };
 
 struct run;
@@ -76,6 +77,7 @@ struct run {
     uint64_t live_keys;  /* present now */
     uint64_t put_bytes;  /* keys and values put since the first open, those of warm-ups included */
     uint64_t device_bytes_begin, blockdev_bytes_begin; /* before it */
+    const char *uncounted;                             /* why system calls are not counted; NULL: they are */
 };
 
 /* Close and open again; the phase "reopen". */

@@ -5,13 +5,23 @@
  * The sampler works beside the threads that are measured. Its processor time is left out of every figure
  * (bench_cpu_exclude_begin). A directory with very many files takes long to add up: it is then looked at less often, so
  * that the sampler never uses more than a fiftieth of a processor.
+ *
+ * System calls are counted by the kernel itself: a perf event on the tracepoint raw_syscalls:sys_enter, opened before
+ * the engine makes its threads and inherited by all of them. The tracepoint's number stands in tracefs, which has to be
+ * mounted; this program does not mount it. While the event is open a system call takes some 0.15 us longer, so engines
+ * that make many would look slower than they are: who compares times must not count in the same run.
  */
 #include "nokv_bench_usage.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <linux/perf_event.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <time.h>
 #include <unistd.h>
@@ -63,10 +73,126 @@ void usage_take(const char *dir, struct usage *usage)
     usage->clock_ns = bench_clock_ns();
 }
 
+void peak_reset(void)
+{
+    int fd = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        if (write(fd, "5", 1) != 1)
+            fprintf(stderr, "nokv-bench: VmHWM cannot be reset: peak memory is of all phases so far\n");
+        close(fd);
+    }
+}
+
+/* ---- counters of events ---------------------------------------------------------------------------------------- */
+
+static int syscalls_fd = -1;     /* the event of the main thread and all that it begot; -1: not counted */
+static uint64_t syscalls_config; /* the number of the tracepoint; constant while syscalls_fd is open */
+
+static uint64_t event_read(int fd)
+{
+    uint64_t count = 0;
+    return fd >= 0 && read(fd, &count, sizeof count) == sizeof count ? count : 0;
+}
+
+/* `inherit`: with all threads, but not processes, that the calling thread makes later. */
+static int event_open(bool inherit)
+{
+    struct perf_event_attr attr = {
+        .type = PERF_TYPE_TRACEPOINT,
+        .size = sizeof attr,
+        .config = syscalls_config,
+        .inherit = inherit,
+        .inherit_thread = inherit,
+    };
+    return (int)syscall(SYS_perf_event_open, &attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC);
+}
+
+/* Returns NULL or why not. */
+static const char *tracepoint_find(void)
+{
+    static const char *const paths[] = {"/sys/kernel/tracing/events/raw_syscalls/sys_enter/id",
+                                        "/sys/kernel/debug/tracing/events/raw_syscalls/sys_enter/id"};
+    bool denied = false;
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+        FILE *f = fopen(paths[i], "re");
+        denied = denied || (!f && errno == EACCES);
+        int n = f ? fscanf(f, "%lu", &syscalls_config) : 0;
+        if (f)
+            fclose(f);
+        if (n == 1)
+            return NULL;
+    }
+    return denied ? "this user may not read the tracepoint raw_syscalls:sys_enter in tracefs"
+                  : "no tracepoint raw_syscalls:sys_enter: is tracefs mounted? "
+                    "(mount -t tracefs nodev /sys/kernel/tracing)";
+}
+
+const char *syscalls_begin(void)
+{
+    static char reason[160];
+    const char *missing = tracepoint_find();
+    if (missing)
+        return missing;
+    syscalls_fd = event_open(true);
+    if (syscalls_fd >= 0)
+        return NULL;
+    snprintf(reason, sizeof reason, "perf_event_open: %s%s", strerror(errno),
+             errno == EACCES || errno == EPERM ? " (needs root or CAP_PERFMON, or sysctl kernel.perf_event_paranoid=-1)"
+                                               : "");
+    return reason;
+}
+
+void syscalls_end(void)
+{
+    if (syscalls_fd >= 0)
+        close(syscalls_fd);
+    syscalls_fd = -1;
+}
+
+bool syscalls_counted(void)
+{
+    return syscalls_fd >= 0;
+}
+
+static void counters_rusage(int who, struct counters *counters)
+{
+    struct rusage usage;
+    if (getrusage(who, &usage) != 0)
+        bench_die("getrusage: %s", strerror(errno));
+    counters->minor_faults = (uint64_t)usage.ru_minflt;
+    counters->major_faults = (uint64_t)usage.ru_majflt;
+    counters->switches = (uint64_t)usage.ru_nvcsw + (uint64_t)usage.ru_nivcsw;
+}
+
+void counters_take(struct counters *counters)
+{
+    counters_rusage(RUSAGE_SELF, counters);
+    counters->syscalls = event_read(syscalls_fd);
+}
+
+static uint64_t between(uint64_t before, uint64_t after, uint64_t excluded)
+{
+    return after > before + excluded ? after - before - excluded : 0;
+}
+
+struct counters counters_between(const struct counters *before, const struct counters *after,
+                                 const struct counters *excluded)
+{
+    return (struct counters){
+        .syscalls = between(before->syscalls, after->syscalls, excluded->syscalls),
+        .minor_faults = between(before->minor_faults, after->minor_faults, excluded->minor_faults),
+        .major_faults = between(before->major_faults, after->major_faults, excluded->major_faults),
+        .switches = between(before->switches, after->switches, excluded->switches),
+    };
+}
+
+/* ---- the sampler ----------------------------------------------------------------------------------------------- */
+
 static void *sampler_main(void *arg)
 {
     struct sampler *s = arg;
     uint64_t disk_due = 0; /* on the clock */
+    int own_syscalls = syscalls_counted() ? event_open(false) : -1;
     bench_cpu_exclude_begin();
     while (!atomic_load_explicit(&s->stop, memory_order_relaxed)) {
         uint64_t begin = bench_clock_ns();
@@ -79,6 +205,10 @@ static void *sampler_main(void *arg)
         nanosleep(&(struct timespec){0, SAMPLE_MS * 1000000l}, NULL);
     }
     bench_cpu_exclude_end();
+    counters_rusage(RUSAGE_THREAD, &s->counters);
+    s->counters.syscalls = event_read(own_syscalls);
+    if (own_syscalls >= 0)
+        close(own_syscalls);
     return NULL;
 }
 
@@ -93,14 +223,4 @@ void sampler_stop(struct sampler *s)
 {
     atomic_store_explicit(&s->stop, true, memory_order_relaxed);
     pthread_join(s->thread, NULL);
-}
-
-void peak_reset(void)
-{
-    int fd = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);
-    if (fd >= 0) {
-        if (write(fd, "5", 1) != 1)
-            fprintf(stderr, "nokv-bench: VmHWM cannot be reset: peak memory is of all phases so far\n");
-        close(fd);
-    }
 }

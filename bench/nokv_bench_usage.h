@@ -21,6 +21,27 @@ void usage_take(const char *dir, struct usage *usage);
 uint64_t device_bytes(void);
 /* Bytes that the device below `dir` has written since boot; 0 where the kernel does not tell. */
 uint64_t blockdev_bytes(const char *dir);
+/*
+ * What a phase asked of the kernel: events of all threads of this process, those of its children left out.
+ * System calls are counted only between syscalls_begin() and syscalls_end(), as that makes each of them slower.
+ */
+struct counters {
+    uint64_t syscalls, minor_faults, major_faults;
+    uint64_t switches; /* of context: waits and preemptions */
+};
+void counters_take(struct counters *counters);
+/* after - before - excluded, nowhere below 0. */
+struct counters counters_between(const struct counters *before, const struct counters *after,
+                                 const struct counters *excluded);
+
+/*
+ * Count the system calls of this thread and of all threads that it and its descendants make from now on. Returns NULL,
+ * or in words why this is not possible here.
+ */
+const char *syscalls_begin(void);
+void syscalls_end(void);
+bool syscalls_counted(void);
+
 /* Begin a new VmHWM. */
 void peak_reset(void);
 
@@ -29,7 +50,8 @@ struct sampler {
     const char *dir; /* set before the start, then constant */
     pthread_t thread;
     _Atomic bool stop;                       /* relaxed: only ends a loop, guards no data */
-    uint64_t anon_bytes_max, disk_bytes_max; /* owned by the thread until it is joined */
+    uint64_t anon_bytes_max, disk_bytes_max; /* owned by the thread until it is joined ... */
+    struct counters counters;                /* ... and so is what it asked of the kernel itself */
 };
 
 /* `dir` is borrowed until sampler_stop(); the largest samples can be read after it. */
