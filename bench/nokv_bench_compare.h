@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 
+#include "nokv_bench_plan.h"
 #include "nokv_bench_run.h"
 
 enum { REPORT_RECORDS_MAX = 4096, REPORT_NAME_SIZE = 24 };
@@ -33,8 +34,16 @@ bool report_add(struct report *report, const char *line);
 /* Terms, rates with ratios, latencies, costs: Markdown tables. */
 void report_print(const struct report *report, FILE *out);
 
-/* `engines`: comma-separated names. `out_path`: the JSON lines are appended there; NULL: kept only for the tables.
- * Returns the exit code. */
-int compare_execute(const struct run_options *options, const char *engines, unsigned rounds, const char *out_path);
+struct compare_options {
+    const struct run_options *run; /* directory, seed, memory and what else is the same for all data sets */
+    const struct data_set *sets;   /* one after the other */
+    size_t set_count;
+    const char *out_path; /* the JSON lines are appended there; NULL: kept only for the tables */
+    bool count_syscalls;
+};
+
+/* Measure, and print the tables to standard output. Returns the exit code: 0; 1 when an engine failed or something came
+ * back wrong; 130 when interrupted. */
+int compare_execute(const struct compare_options *options);
 
 #endif
