@@ -53,16 +53,34 @@ static const struct data_set sets_sizes[] = {
     {ENGINES_LARGE, ALL, "65536", 4000, 1, 1},  {ENGINES_LARGE, ALL, "mixed", 100000, 1, 1},
 };
 
+/* Texts continue on lines of their own, under the first. */
+#define LINE "\n               "
+
 const struct plan plans[] = {
     {.name = "quick",
-     .text = "some 3 minutes: nokv, lmdb, leveldb, rocksdb; one round\n"
-             "      1 M x 100 B (fill, reads, short scans, YCSB A to F, durable puts),\n"
-             "      200 k x 1,000 B and 6 k x 64 KiB (fill, read, scan, overwrite)",
+     .text = "some 3 minutes: nokv, lmdb, leveldb, rocksdb; one round" LINE
+             "1 M x 100 B (fill, reads, short scans, YCSB A to F, durable puts)," LINE
+             "200 k x 1,000 B and 6 k x 64 KiB (fill, read, scan, overwrite)",
      .sets = sets_quick,
      .set_count = COUNT(sets_quick)},
-    {.name = "standard", .text = "", .sets = sets_standard, .set_count = COUNT(sets_standard), .count_syscalls = true},
-    {.name = "full", .text = "", .sets = sets_full, .set_count = COUNT(sets_full), .count_syscalls = true},
-    {.name = "sizes", .text = "", .sets = sets_sizes, .set_count = COUNT(sets_sizes)},
+    {.name = "standard",
+     .text = "some 15 minutes, 10 more where system calls can be counted: all engines; one round" LINE
+             "2 M x 100 B (all of the above, reverse scans, deletes, reopening after a kill)," LINE
+             "400 k x 1,000 B and 12 k x 64 KiB (fill, read, scan, overwrite)",
+     .sets = sets_standard,
+     .set_count = COUNT(sets_standard),
+     .count_syscalls = true},
+    {.name = "full",
+     .text = "some 5 hours: all engines; three rounds and a pass that counts system calls" LINE
+             "10 M x 100 B (all workloads), 1 M x 1,000 B and 60 k x 64 KiB (overwritten again and again)",
+     .sets = sets_full,
+     .set_count = COUNT(sets_full),
+     .count_syscalls = true},
+    {.name = "sizes",
+     .text = "some 45 minutes: all engines and all workloads; one round" LINE
+             "values of 16 B, 100 B, 1,000 B, 4 KiB, 64 KiB, and of mixed sizes",
+     .sets = sets_sizes,
+     .set_count = COUNT(sets_sizes)},
     {.name = NULL},
 };
 
