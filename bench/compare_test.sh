@@ -58,10 +58,10 @@ refused "times the" compare --engines "$engines" --keys 4000000000 --value-size 
 # A read of ten minutes: interrupted as soon as the fill before it is through.
 mkdir "$dir/interrupted"
 "$bench" compare --engines "${engines%,*}" --keys 1000 --seconds 600 --workloads fillrandom,readhit \
-    --dir "$dir/interrupted" >"$dir/tables" 2>"$dir/progress" &
+    --dir "$dir/interrupted" >"$dir/tables" 2>"$dir/interrupted.progress" &
 pid=$!
-until grep -q fillrandom "$dir/progress"; do
-    kill -0 $pid 2>/dev/null || fail "a comparison ended: $(cat "$dir/progress")"
+until grep -qs fillrandom "$dir/interrupted.progress"; do
+    kill -0 $pid 2>/dev/null || fail "a comparison ended: $(cat "$dir/interrupted.progress")"
     sleep 0.05
 done
 kill -TERM $pid

@@ -380,7 +380,7 @@ int compare_execute(const struct compare_options *options)
     c.out = options->out_path ? fopen(options->out_path, "ae") : NULL;
     if (options->out_path && !c.out)
         bench_die("%s: %s", options->out_path, strerror(errno));
-    fprintf(stderr, "%zu runs; databases below %s; results %s%s\n", c.step_count, options->run->dir,
+    fprintf(stderr, "%zu databases to fill, one by one, below %s; results %s%s\n", c.step_count, options->run->dir,
             c.out ? "are appended to " : "are not kept (--out)", c.out ? options->out_path : "");
     child_interrupts_catch();
     bool ok = true;
