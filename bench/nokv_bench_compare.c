@@ -57,6 +57,7 @@ struct comparison {
     struct step *steps;
     size_t step_count, current;
     unsigned phase; /* of the step's results so far */
+    bool strange;   /* a child printed what is no result: one would be missing without a word */
     FILE *out;      /* JSON lines; may be NULL */
     struct report *report;
 };
@@ -257,7 +258,8 @@ static void line_take(void *arg, const char *line)
     const struct step *step = &c->steps[c->current];
     json_t *object = json_loads(line, 0, NULL);
     if (!json_is_string(json_object_get(object, "workload")) || c->phase == RUN_PHASES_MAX) {
-        fputs(line, stderr);
+        fprintf(stderr, "nokv-bench: not a result: %s", line);
+        c->strange = true;
         json_decref(object);
         return;
     }
@@ -321,7 +323,8 @@ static bool step_run(struct comparison *c, struct step *step)
     };
     uint64_t begin = bench_clock_ns();
     c->phase = 0;
-    bool ok = child_run(argv, line_take, c);
+    c->strange = false;
+    bool ok = child_run(argv, line_take, c) && !c->strange;
     step->seconds = (double)(bench_clock_ns() - begin) / 1e9;
     if (!ok && !child_interrupted())
         fprintf(stderr, "nokv-bench: %s failed in %s\n", engine, group);
