@@ -27,7 +27,7 @@ static void usage_print(FILE *out)
 {
     fputs("usage: nokv-bench run --engine E --workload W[:THREADS],... [options]     one engine, in this process\n"
           "       nokv-bench compare [--engines A,B,...] [--workloads W,...] [options]   interleaved; tables\n"
-          "       nokv-bench report RESULTS.jsonl                                   the tables of a results file\n"
+          "       nokv-bench report RESULTS.jsonl... [--html F] [--json F]          tables and charts; --help\n"
           "       nokv-bench engines                                                what is built in, and its terms\n\n"
           "options (and what they are if not given)\n"
           "  --keys N              keys in the database (10000000)\n"
@@ -139,22 +139,6 @@ static void command_parse(struct command *c, int argc, char **argv)
         bench_die("an option is zero that must not be");
 }
 
-static int report_file(const char *path)
-{
-    FILE *in = fopen(path, "re");
-    if (!in)
-        bench_die("%s: %s", path, strerror(errno));
-    struct report *report = bench_alloc(sizeof *report);
-    char line[4096];
-    while (fgets(line, sizeof line, in))
-        if (!report_add(report, line))
-            bench_die("%s: not a result line: %.60s", path, line);
-    fclose(in);
-    report_print(report, stdout);
-    free(report);
-    return 0;
-}
-
 int main(int argc, char **argv)
 {
     struct command c = {
@@ -171,8 +155,8 @@ int main(int argc, char **argv)
         .rounds = 3,
     };
     const char *verb = argc > 1 ? argv[1] : "";
-    if (strcmp(verb, "report") == 0 && argc == 3)
-        return report_file(argv[2]);
+    if (strcmp(verb, "report") == 0)
+        return report_execute(argc - 2, argv + 2);
     if (strcmp(verb, "engines") == 0 && argc == 2)
         return engines_print(), 0;
     bool run = strcmp(verb, "run") == 0, compare = strcmp(verb, "compare") == 0;

@@ -84,12 +84,13 @@ static void child_exec(const struct run_options *o, const char *engine, const ch
     bench_die("exec: %s", strerror(errno));
 }
 
-static void line_take(struct plan *plan, const char *line)
+/* False when a child printed what is no record: its result would be missing without a word. */
+static bool line_take(struct plan *plan, const char *line)
 {
     struct report *report = plan->report;
     if (!report_add(report, line)) {
-        fprintf(stderr, "%s", line);
-        return;
+        fprintf(stderr, "nokv-bench: %s: %s", report->error, line);
+        return false;
     }
     const struct record *r = &report->records[report->count - 1];
     char rate[16];
@@ -99,6 +100,7 @@ static void line_take(struct plan *plan, const char *line)
         fputs(line, plan->out);
         fflush(plan->out);
     }
+    return true;
 }
 
 /* One engine, one group. Returns whether the child succeeded. */
@@ -116,9 +118,12 @@ static bool child_run(struct plan *plan, const char *engine, const char *group, 
     }
     close(fds[1]);
     FILE *in = fdopen(fds[0], "r");
-    char line[4096];
-    while (in && fgets(line, sizeof line, in))
-        line_take(plan, line);
+    char *line = NULL;
+    size_t capacity = 0;
+    bool ok = true;
+    while (in && getline(&line, &capacity, in) >= 0)
+        ok = line_take(plan, line) && ok;
+    free(line);
     if (in)
         fclose(in);
     int status;
@@ -126,7 +131,7 @@ static bool child_run(struct plan *plan, const char *engine, const char *group, 
         fprintf(stderr, "nokv-bench: %s failed in %s\n", engine, group);
         return false;
     }
-    return true;
+    return ok;
 }
 
 static void dir_leftovers_remove(const struct plan *plan, const char *engine)
@@ -159,7 +164,7 @@ int compare_execute(const struct run_options *options, const char *engines, unsi
     report_print(plan.report, stdout);
     if (plan.out)
         fclose(plan.out);
-    free(plan.report);
+    report_free(plan.report);
     free(engine_list);
     free(workload_list);
     return !ok;
