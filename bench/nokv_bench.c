@@ -33,7 +33,7 @@ static void usage_print(FILE *out)
           "  nokv-bench compare --plan P [options]                  a ready-made comparison; tables at the end\n"
           "  nokv-bench compare [--engines A,B,...] [--workloads W[:THREADS],...] [options]   one of your own\n"
           "  nokv-bench run --engine E --workload W[:THREADS],... [options]     one engine, in this process\n"
-          "  nokv-bench report RESULTS.jsonl                        the tables of a results file\n"
+          "  nokv-bench report RESULTS.jsonl... [--html F] [--json F]   tables and charts; --help\n"
           "  nokv-bench engines                                     what is built in, and its terms\n\n"
           "plans (--engines, --runs and --seconds change them; Ctrl-C ends one with the tables of what there is)\n",
           out);
@@ -291,24 +291,6 @@ static int compare_own(const struct command *c)
         .run = o, .sets = &set, .set_count = 1, .out_path = c->out, .count_syscalls = o->count_syscalls});
 }
 
-static int report_file(const char *path)
-{
-    FILE *in = fopen(path, "re");
-    if (!in)
-        bench_die("%s: %s", path, strerror(errno));
-    struct report *report = bench_alloc(sizeof *report);
-    char *line = NULL;
-    size_t capacity = 0;
-    while (getline(&line, &capacity, in) > 0)
-        if (!report_add(report, line))
-            bench_die("%s: not a result line: %.60s", path, line);
-    free(line);
-    fclose(in);
-    report_print(report, stdout);
-    free(report);
-    return 0;
-}
-
 int main(int argc, char **argv)
 {
     struct command c = {
@@ -320,8 +302,8 @@ int main(int argc, char **argv)
                 .filter_bits = 10},
     };
     const char *verb = argc > 1 ? argv[1] : "";
-    if (strcmp(verb, "report") == 0 && argc == 3)
-        return report_file(argv[2]);
+    if (strcmp(verb, "report") == 0)
+        return report_execute(argc - 2, argv + 2);
     if (strcmp(verb, "engines") == 0 && argc == 2)
         return engines_print(), 0;
     bool run = strcmp(verb, "run") == 0, compare = strcmp(verb, "compare") == 0;

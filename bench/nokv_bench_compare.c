@@ -246,7 +246,7 @@ static void result_keep(struct comparison *c, json_t *object, double syscalls)
     }
     char *text = json_dumps(object, RESULT_JSON_FLAGS);
     if (!text || !report_add(c->report, text))
-        bench_die("a result cannot be taken in: %s", text ? text : "out of memory");
+        bench_die("a result cannot be taken in: %s", text ? c->report->error : "out of memory");
     if (c->out && (fprintf(c->out, "%s\n", text) < 0 || fflush(c->out) != 0))
         bench_die("%s: %s", c->options->out_path, strerror(errno));
     free(text);
@@ -369,7 +369,7 @@ static void comparison_end(struct comparison *c, const char *uncounted)
         free(c->sections[i].engine_list);
     free(c->sections);
     free(c->steps);
-    free(c->report);
+    report_free(c->report);
 }
 
 int compare_execute(const struct compare_options *options)
