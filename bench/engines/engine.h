@@ -33,6 +33,7 @@ struct engine {
     const char *name;
     const char *package; /* Debian's, for the message that it is missing */
     const char *terms;   /* one line for the report: how it was set up, and what is weaker than in the others */
+    bool survives_kill;
     const char *(*version)(void);
 
     void *(*open)(const struct engine_config *config); /* creates the database when there is none */
@@ -47,6 +48,7 @@ struct engine {
     void *(*session_begin)(void *db);
     void (*session_end)(void *session);
     void (*put)(void *session, struct bytes key, struct bytes value);
+    void (*del)(void *session, struct bytes key);                          // delete; a key that is absent is no error
     bool (*get)(void *session, struct bytes key, struct bytes *out_value); /* false: not found, no get_done() */
     void (*get_done)(void *session);
     /* First entry at or after `key`; begins a scan over the newest state unless this session has one open already. */
@@ -56,6 +58,9 @@ struct engine {
     void (*key)(void *session, struct bytes *out_key);
     void (*entry)(void *session, struct bytes *out_key, struct bytes *out_value);
     void (*scan_done)(void *session);
+    bool (*seek_back)(void *session, struct bytes key); // last entry at or before key; begins a scan like seek()
+    bool (*prev)(void *session);                        // REQUIRES as next()
+    void (*multi_get)(void *session, unsigned count, const struct bytes *keys, struct bytes *out_values);
 };
 
 /* The engines that were built in, NULL-terminated. */

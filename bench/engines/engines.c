@@ -7,7 +7,7 @@
 #include "engines/engine.h"
 
 extern const struct engine engine_nokv, engine_lmdb, engine_leveldb, engine_rocksdb, engine_rocksdb_mmap,
-    engine_rocksdb_blob;
+    engine_rocksdb_blob, engine_wiredtiger, engine_wiredtiger_lsm;
 
 const struct engine *const engines_built[] = {
 #ifdef BENCH_HAVE_NOKV
@@ -24,6 +24,10 @@ const struct engine *const engines_built[] = {
     &engine_rocksdb_mmap,
     &engine_rocksdb_blob,
 #endif
+#ifdef BENCH_HAVE_WIREDTIGER
+    &engine_wiredtiger,
+    &engine_wiredtiger_lsm,
+#endif
     (const struct engine *)0,
 };
 
@@ -39,6 +43,9 @@ const char *const engines_missing[] = {
 #endif
 #ifndef BENCH_HAVE_ROCKSDB
     "rocksdb",       "librocksdb-dev",
+#endif
+#ifndef BENCH_HAVE_WIREDTIGER
+    "wiredtiger",    "libwiredtiger-dev",
 #endif
     (const char *)0,
 };
