@@ -36,10 +36,9 @@ for r in results:
     assert curve == sorted(curve) and [us for _, us in curve] == sorted(us for _, us in curve), curve
     assert bool(curve) == (r["workload"] != "settle")
     assert not curve or (curve[-1] == [1, r["max_us"]] and [0.99, r["p99_us"]] in curve), curve
-    if r["workload"] in ("fillrandom", "durable"):  # the first of its process
-        m = r["machine"]
-        assert m["cpus"] > 0 and m["memory_bytes"] > 0 and m["kernel"] and m["filesystem"] and r["terms"], m
-        assert (r["syscalls_per_op"] is None) == ("syscalls_note" in r)
+    m = r["machine"]
+    assert m["cpus"] > 0 and m["memory_bytes"] > 0 and m["kernel"] and m["filesystem"] and r["terms"], m
+    assert (r["syscalls_per_op"] is None) == ("syscalls_note" in r)
 PYTHON
 
 refused() {

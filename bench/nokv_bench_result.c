@@ -3,7 +3,8 @@
  * nokv_bench_result.c - prints what was measured of a phase: an object of JSON per line, or a line for people.
  *
  * The names of the fields are a contract with everything that reads results files; a figure that was not taken is null.
- * The first object of a process has what does not change in it: the machine and the engine's terms.
+ * An object stands for itself, with the machine and the engine's terms in it: lines of several files can be sorted,
+ * picked and put together.
  */
 #include "nokv_bench_result.h"
 
@@ -128,7 +129,7 @@ static void set_bytes(json_t *object, const struct result *r)
     set_real(object, "write_amp_blockdev", ratio(r->total_blockdev_bytes, r->total_user_bytes));
 }
 
-static void set_process(json_t *object, const struct run *run)
+static void set_surroundings(json_t *object, const struct run *run)
 {
     struct machine_facts facts;
     machine_look(run->dir, &facts);
@@ -144,7 +145,7 @@ static void set_process(json_t *object, const struct run *run)
         set_text(object, "syscalls_note", run->uncounted);
 }
 
-void result_print_json(const struct run *run, const struct result *r, bool first)
+void result_print_json(const struct run *run, const struct result *r)
 {
     json_t *object = json_object();
     if (!object)
@@ -153,8 +154,7 @@ void result_print_json(const struct run *run, const struct result *r, bool first
     set_speed(object, r);
     set_counters(object, run, r);
     set_bytes(object, r);
-    if (first)
-        set_process(object, run);
+    set_surroundings(object, run);
     if (json_dumpf(object, stdout, RESULT_JSON_FLAGS) != 0)
         bench_die("a result cannot be written");
     putchar('\n');
@@ -172,11 +172,9 @@ static void counters_print_text(const struct run *run, const struct result *r)
            ratio(r->counters.major_faults, r->ops_all));
 }
 
-void result_print_text(const struct run *run, const struct result *r, bool first)
+void result_print_text(const struct run *run, const struct result *r)
 {
     char rate[16];
-    if (first && run->options->count_syscalls && run->uncounted)
-        printf("system calls are not counted: %s\n", run->uncounted);
     printf("%-12s %-10s %2ut ", run->engine->name, r->phase->workload->name, r->phase->threads);
     if (r->phase->workload->body)
         printf("%9s op/s  %6.0f MB/s  p50 %7.2f  p99 %8.2f  p99.9 %8.2f  max %9.0f us  cpu %6.2f us/op  ",

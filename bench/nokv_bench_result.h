@@ -30,8 +30,8 @@ struct result {
     struct latency latency;
 };
 
-/* One line to standard output. `first`: of its process; machine and terms are told there. */
-void result_print_json(const struct run *run, const struct result *r, bool first);
-void result_print_text(const struct run *run, const struct result *r, bool first);
+/* One line to standard output. */
+void result_print_json(const struct run *run, const struct result *r);
+void result_print_text(const struct run *run, const struct result *r);
 
 #endif

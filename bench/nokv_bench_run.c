@@ -305,13 +305,15 @@ int run_execute(const struct run_options *options)
     const char *uncounted = options->count_syscalls ? syscalls_begin() : "not asked for (--count-syscalls)";
     run_open(&run, options, phases[0].workload->durable);
     run.uncounted = uncounted;
+    if (options->count_syscalls && uncounted)
+        fprintf(stderr, "nokv-bench: system calls are not counted: %s\n", uncounted);
     for (unsigned i = 0; i < count; i++) {
         if (phases[i].workload->reads && dirty)
             run_warm(&run);
         dirty = !phases[i].workload->reads;
         bool last_of_writes = dirty && (i + 1 == count || phases[i + 1].workload->reads);
         phase_run(&run, &phases[i], last_of_writes, result);
-        (options->json ? result_print_json : result_print_text)(&run, result, i == 0);
+        (options->json ? result_print_json : result_print_text)(&run, result);
         wrong = wrong || result->wrong;
         if (options->stats && run.engine->stats)
             run.engine->stats(run.db);
