@@ -17,7 +17,7 @@
 
 #define YCSB "ycsba,ycsbb,ycsbc,ycsbf,ycsbd,ycsbe" /* the order that YCSB itself recommends: what inserts is last */
 #define READS "readhit,readhit:2,readmiss,readmiss:2,multiget,seek50,rscan50,scan,rscan,keyscan"
-#define HOLES "fillrandom,settle,delete,tombscan,settle,tombscan,deleteprefix,tombseek"
+#define HOLES "fillrandom,settle,delete,tombscan,settle,deleteprefix,tombseek"
 #define DURABLE "durable,durable:16"
 #define WRITTEN "fillrandom,settle,readhit,scan,overwrite,settle"
 

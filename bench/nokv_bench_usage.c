@@ -127,12 +127,27 @@ static const char *tracepoint_find(void)
                     "(mount -t tracefs nodev /sys/kernel/tracing)";
 }
 
+/* In a process that was forked: the event that it got is its parent's. */
+static void syscalls_forked(void)
+{
+    if (syscalls_fd < 0)
+        return;
+    close(syscalls_fd);
+    syscalls_fd = event_open(true);
+    if (syscalls_fd < 0)
+        bench_die("perf_event_open: %s", strerror(errno));
+}
+
 const char *syscalls_begin(void)
 {
     static char reason[160];
+    static bool prepared; /* set by the main thread, the only one that is there yet */
     const char *missing = tracepoint_find();
     if (missing)
         return missing;
+    if (!prepared && pthread_atfork(NULL, NULL, syscalls_forked) != 0)
+        bench_die("out of memory");
+    prepared = true;
     syscalls_fd = event_open(true);
     if (syscalls_fd >= 0)
         return NULL;

@@ -35,8 +35,8 @@ struct counters counters_between(const struct counters *before, const struct cou
                                  const struct counters *excluded);
 
 /*
- * Count the system calls of this thread and of all threads that it and its descendants make from now on. Returns NULL,
- * or in words why this is not possible here.
+ * Count the system calls of this thread and of all threads that it and its descendants make from now on; a process that
+ * is forked counts its own. Returns NULL, or in words why this is not possible here.
  */
 const char *syscalls_begin(void);
 void syscalls_end(void);
