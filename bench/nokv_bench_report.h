@@ -110,6 +110,7 @@ struct chapter {
     const struct record **rows;                        /* the first record of each, in order of appearance */
     char **row_names;                                  /* "settle after overwrite 2, 2 threads" */
     const struct record *engines[CHAPTER_ENGINES_MAX]; /* the first record of each; nokv, if there, is the first */
+    size_t colours[CHAPTER_ENGINES_MAX];               /* numbers of the engines, the same in all chapters */
     size_t *cells; /* where the records of (row, column) begin; one more at the end */
     unsigned rounds;
     char name[96];   /* "10000000x100-256MiB": of keys, value size and memory budget */

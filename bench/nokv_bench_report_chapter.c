@@ -190,6 +190,26 @@ static void chapter_init(struct chapter *c, struct record **records, size_t coun
         c->row_names[row] = row_name_make(c->rows[row]);
 }
 
+/* An engine has the same number wherever it occurs; NoKV the first one, if it is in the first chapter. */
+static void colours_give(struct chapter *chapters, size_t count)
+{
+    const char **names = NULL;
+    size_t name_count = 0, capacity = 0;
+    for (size_t i = 0; i < count; i++)
+        for (size_t e = 0; e < chapters[i].engine_count; e++) {
+            const char *name = chapters[i].engines[e]->engine;
+            size_t colour = 0;
+            while (colour < name_count && names[colour] != name)
+                colour++;
+            if (colour == name_count) {
+                names = report_room(names, name_count, &capacity, sizeof *names);
+                names[name_count++] = name;
+            }
+            chapters[i].colours[e] = colour;
+        }
+    free(names);
+}
+
 struct chapter *chapters_create(struct report *report, size_t *out_count)
 {
     struct chapter *chapters = NULL;
@@ -209,6 +229,7 @@ struct chapter *chapters_create(struct report *report, size_t *out_count)
         chapter_init(&chapters[count++], records, in_chapter);
     }
     free(taken);
+    colours_give(chapters, count);
     *out_count = count;
     return chapters;
 }

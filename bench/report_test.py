@@ -251,6 +251,12 @@ class ReportTest(unittest.TestCase):
     def test_a_page_of_old_results_has_curves_too(self):
         self.assertIn("nokv: 99.9 % within 3 µs", self.page(self.write([record()])))
 
+    def test_an_engine_has_one_colour_in_all_charts(self):
+        text = self.page(self.write([record(), record("a"), record("b"), record(keys=5), record("b", keys=5)]))
+        for name, colour in (("nokv", "e0"), ("a", "e1"), ("b", "e2")):
+            bars = re.findall(f'<title>{name}: [^<]*</title><text[^>]*>{name}</text><rect class="([^"]*)"', text)
+            self.assertEqual(bars, [colour] * (1 if name == "a" else 2))
+
     def test_the_page_is_well_formed(self):
         page = Page(self.page(os.path.join(HERE, "report_test.jsonl")))
         anchors = {a[1] for a in page.attributes if a[0] == "id"}
