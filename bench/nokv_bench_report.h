@@ -65,7 +65,7 @@ struct record {
     const char *engine, *version, *workload;
     const char *after; /* the workload that wrote before it in the same process; "" for the first */
     const char *terms; /* how the engine was set up; "" when not recorded */
-    bool mixed;        /* sizes of values vary; value_size is their mean */
+    bool mixed;        /* sizes of values vary; value_size is their mean, or 0 */
     struct machine machine;
     unsigned generation; /* overwrites before it, itself included */
     unsigned round, threads, filter_bits;

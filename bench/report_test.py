@@ -134,13 +134,21 @@ class ReportTest(unittest.TestCase):
         self.assertEqual(row[1:], ["250", "75", "3.00 (2.00 to 4.00)", "a"])
 
     def test_data_sets_are_chapters_and_can_be_chosen(self):
-        path = self.write([record(), record(value_size=65536), record(value_sizes="mixed"), record(memory_bytes=1 << 20)])
+        path = self.write([record(), record(value_size=65536), record(value_sizes="mixed"), record(memory_bytes=1 << 20),
+                           record(value_sizes="mixed", value_size=0)])
         text = self.report(path)
         self.assertEqual(re.findall("^## (.*)$", text, re.MULTILINE),
                          ["1000 × 100 B, memory budget 256 MiB", "1000 × 64 KiB, memory budget 256 MiB",
-                          "1000 × mixed, about 100 B, memory budget 256 MiB", "1000 × 100 B, memory budget 1 MiB"])
+                          "1000 × mixed sizes, about 100 B, memory budget 256 MiB",
+                          "1000 × 100 B, memory budget 1 MiB", "1000 × mixed sizes, memory budget 256 MiB"])
         self.assertIn("values of 65536 bytes", self.report(path, "--chapter", "1000x65536-256MiB", "--tables", "terms"))
-        self.assertIn("1000x100-mixed-256MiB", self.refused(path, "--chapter", "nothing"))
+        self.assertIn("1000xmixed100-256MiB, 1000x100-1MiB, 1000xmixed-256MiB", self.refused(path, "--chapter", "nothing"))
+
+    def test_terms_are_those_of_each_version(self):
+        path = self.write([record(terms="mapped"), record(workload="scan"), record(version="2", terms="copied", round=2),
+                           record("a"), record("a", workload="scan")])
+        self.assertEqual(self.report(path, "--tables", "engines"),
+                         "- **nokv** 1: mapped\n- **nokv** 2: copied\n- **a** 1\n")
 
     def test_missing_and_null_fields_are_dashes(self):
         bare = {"engine": "nokv", "workload": "readhit", "keys": 10, "value_size": 8}
