@@ -46,7 +46,7 @@ static void value_text(double value, bool whole, char *out, size_t size)
     if (isnan(value))
         snprintf(out, size, "no data");
     else if (whole)
-        snprintf(out, size, "%.2f s", value);
+        snprintf(out, size, "%.*f s", value < 0.01 ? 4 : 2, value);
     else
         snprintf(out, size, "%s/s", bench_human(value, human));
 }

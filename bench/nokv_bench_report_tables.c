@@ -167,7 +167,7 @@ static void rates_build(const struct chapter *c, struct grid *grid)
             char text[16];
             double value = chapter_cell(c, row, e, whole ? FIGURE(seconds) : FIGURE(ops_per_sec));
             if (whole || isnan(value))
-                grid_number(grid, value, 2, " s");
+                grid_number(grid, value, value < 0.01 ? 4 : 2, " s");
             else
                 grid_cell(grid, "%s", bench_human(value, text));
         }

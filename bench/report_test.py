@@ -216,13 +216,15 @@ class ReportTest(unittest.TestCase):
                              record(rate=100.0), record("a", rate=50.0), record(workload="seek50", rate=100.0),
                              record(workload="seek50", rate=300.0, round=2), record("a", workload="seek50", rate=80.0),
                              record("a", workload="seek50", rate=400.0, round=2),
-                             record(workload="ycsba", rate=5.0))["goals"]
+                             record(workload="ycsba", rate=5.0), record(workload="seek50", value_size=1000),
+                             record("a", workload="seek50", value_size=1000))["goals"]
         self.assertEqual({goal["goal"]: (goal["verdict"], goal["reached"]) for goal in goals},
                          {"random fill": ("missed", "1.67 × a (1.67 to 1.67)"),
                           "p99.9 of puts, random fill": ("reached", "0.67 × a (0.67 to 0.67)"),
                           "longest put, random fill": ("aim reached", "0.03 × a (0.03 to 0.03)"),
                           "read hit": ("aim reached", "2.00 × a (2.00 to 2.00)"),
-                          "seek and 50 next": ("reached, not in each round", "1.00 × a (0.75 to 1.25)")})
+                          "seek and 50 next": ("reached, not in each round", "1.00 × a (0.75 to 1.25)"),
+                          "scan (seek50)": ("reached", "1.00 × a (1.00 to 1.00)")})
 
     def test_hostile_texts_stay_texts_in_the_page(self):
         long = "long-" + "n" * 3000
