@@ -225,7 +225,9 @@ static void goal_add(const struct chapter *c, const struct goal *goal, size_t ro
     if (!target.known)
         return;
     ratio_bests(c, &best, peers, sizeof peers);
-    if (goal->workloads && c->rows[row]->threads > 1)
+    if (goal->workloads && strchr(goal->workloads, ','))
+        grid_cell(grid, "%s (%s)", goal->name, c->row_names[row]);
+    else if (goal->workloads && c->rows[row]->threads > 1)
         grid_cell(grid, "%s, %u threads", goal->name, c->rows[row]->threads);
     else
         grid_cell(grid, "%s", goal->name);

@@ -3,7 +3,7 @@
  * nokv_bench_html_chart.c - charts of one row as inline SVG: rates as bars, latencies as curves.
  *
  * A chart is 360 units wide and scales with its place, so that its letters stay legible on a phone. Colours are classes
- * of the page's style sheet (e0, e1, ... by column), which has one set for light and one for dark; curves differ in
+ * of the page's style sheet (e0, e1, ... by engine), which has one set for light and one for dark; curves differ in
  * dashes and marks as well. Every mark has a <title> that browsers show as a tooltip and readers read out.
  *
  * The horizontal axis of a latency curve counts nines: p90, p99, p99.9 are equally far from each other, because what is
@@ -46,7 +46,7 @@ static void value_text(double value, bool whole, char *out, size_t size)
     if (isnan(value))
         snprintf(out, size, "no data");
     else if (whole)
-        snprintf(out, size, "%.2f s", value);
+        snprintf(out, size, "%.*f s", value < 0.01 ? 4 : 2, value);
     else
         snprintf(out, size, "%s/s", bench_human(value, human));
 }
@@ -78,7 +78,7 @@ static void bar(const struct chapter *c, size_t row, size_t column, size_t place
     fprintf(out, "<text class=\"t\" x=\"%d\" y=\"%.1f\" text-anchor=\"end\">", BAR_LEFT - 6, text_y);
     html_text(name, out);
     fprintf(out, "</text><rect class=\"e%zu\" x=\"%d\" y=\"%.1f\" width=\"%.1f\" height=\"%d\" rx=\"2\"/>",
-            column % COLOURS, BAR_LEFT, y, fmax(length, 1), BAR_HEIGHT);
+            c->colours[column] % COLOURS, BAR_LEFT, y, fmax(length, 1), BAR_HEIGHT);
     fprintf(out, "<text class=\"t\" x=\"%.1f\" y=\"%.1f\">%s</text>", BAR_LEFT + length + 5, text_y, value_label);
     if (*ratio_label)
         fprintf(out, "<text class=\"m\" x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%s</text>", WIDTH - 2, text_y,
@@ -239,45 +239,45 @@ static void axes(const struct plot *plot, FILE *out)
 }
 
 /* A circle, a square or a diamond, so that curves can be told apart without colours. */
-static void mark(size_t column, double x, double y, FILE *out)
+static void mark(size_t colour, double x, double y, FILE *out)
 {
-    switch (column % 3) {
+    switch (colour % 3) {
     case 0:
-        fprintf(out, "<circle class=\"e%zu\" cx=\"%.1f\" cy=\"%.1f\" r=\"3\">", column % COLOURS, x, y);
+        fprintf(out, "<circle class=\"e%zu\" cx=\"%.1f\" cy=\"%.1f\" r=\"3\">", colour % COLOURS, x, y);
         break;
     case 1:
-        fprintf(out, "<rect class=\"e%zu\" x=\"%.1f\" y=\"%.1f\" width=\"5\" height=\"5\">", column % COLOURS, x - 2.5,
+        fprintf(out, "<rect class=\"e%zu\" x=\"%.1f\" y=\"%.1f\" width=\"5\" height=\"5\">", colour % COLOURS, x - 2.5,
                 y - 2.5);
         break;
     default:
-        fprintf(out, "<path class=\"e%zu\" d=\"M%.1f %.1fl3.5 3.5-3.5 3.5-3.5-3.5z\">", column % COLOURS, x, y - 3.5);
+        fprintf(out, "<path class=\"e%zu\" d=\"M%.1f %.1fl3.5 3.5-3.5 3.5-3.5-3.5z\">", colour % COLOURS, x, y - 3.5);
     }
 }
 
-static const char *mark_end(size_t column)
+static const char *mark_end(size_t colour)
 {
     static const char *const ends[] = {"</circle>", "</rect>", "</path>"};
-    return ends[column % 3];
+    return ends[colour % 3];
 }
 
 static void curve_draw(const struct chapter *c, size_t column, const struct curve *curve, const struct plot *plot,
                        FILE *out)
 {
-    fprintf(out, "<polyline class=\"l%zu\" points=\"", column % COLOURS);
+    fprintf(out, "<polyline class=\"l%zu\" points=\"", c->colours[column] % COLOURS);
     for (size_t k = 0; k < curve->count; k++)
         fprintf(out, "%s%.1f,%.1f", k ? " " : "", plot_x(plot, curve->points[k].part),
                 plot_y(plot, curve->points[k].us));
     fputs("\"/>\n", out);
     for (size_t k = 0; k < curve->count; k++) {
         const struct quantile *q = &curve->points[k];
-        mark(column, plot_x(plot, q->part), plot_y(plot, q->us), out);
+        mark(c->colours[column], plot_x(plot, q->part), plot_y(plot, q->us), out);
         fputs("<title>", out);
         html_text(c->engines[column]->engine, out);
         if (q->part < 1)
             fprintf(out, ": %.8g %% within %.4g \xc2\xb5s</title>", q->part * 100, q->us);
         else
             fprintf(out, ": longest %.4g \xc2\xb5s</title>", q->us);
-        fprintf(out, "%s\n", mark_end(column));
+        fprintf(out, "%s\n", mark_end(c->colours[column]));
     }
 }
 
@@ -300,9 +300,9 @@ void chart_latency(const struct chapter *c, size_t row, FILE *out)
             continue;
         fprintf(out,
                 "<li><svg viewBox=\"0 0 30 10\" aria-hidden=\"true\"><polyline class=\"l%zu\" points=\"0,5 30,5\"/>",
-                e % COLOURS);
-        mark(e, 15, 5, out);
-        fprintf(out, "%s</svg>", mark_end(e));
+                c->colours[e] % COLOURS);
+        mark(c->colours[e], 15, 5, out);
+        fprintf(out, "%s</svg>", mark_end(c->colours[e]));
         html_text(c->engines[e]->engine, out);
         fputs("</li>", out);
     }

@@ -65,7 +65,7 @@ struct record {
     const char *engine, *version, *workload;
     const char *after; /* the workload that wrote before it in the same process; "" for the first */
     const char *terms; /* how the engine was set up; "" when not recorded */
-    bool mixed;        /* sizes of values vary; value_size is their mean */
+    bool mixed;        /* sizes of values vary; value_size is their mean, or 0 */
     struct machine machine;
     unsigned generation; /* overwrites before it, itself included */
     unsigned round, threads, filter_bits;
@@ -110,6 +110,7 @@ struct chapter {
     const struct record **rows;                        /* the first record of each, in order of appearance */
     char **row_names;                                  /* "settle after overwrite 2, 2 threads" */
     const struct record *engines[CHAPTER_ENGINES_MAX]; /* the first record of each; nokv, if there, is the first */
+    size_t colours[CHAPTER_ENGINES_MAX];               /* numbers of the engines, the same in all chapters */
     size_t *cells; /* where the records of (row, column) begin; one more at the end */
     unsigned rounds;
     char name[96];   /* "10000000x100-256MiB": of keys, value size and memory budget */

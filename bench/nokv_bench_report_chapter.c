@@ -89,22 +89,31 @@ static const char *size_text(uint64_t size, char buffer[32])
     return buffer;
 }
 
+/* "100 B", "mixed sizes, about 1000 B", "mixed sizes". */
+static const char *sizes_text(const struct record *r, char buffer[64])
+{
+    char size[32];
+    (void)size_text(r->value_size, size);
+    snprintf(buffer, 64, "%s%s%s", r->mixed ? "mixed sizes" : "", r->mixed && r->value_size ? ", about " : "",
+             r->value_size ? size : "");
+    return buffer;
+}
+
 static void chapter_name(struct chapter *c)
 {
     const struct record *r = c->records[0];
-    char keys[32], size[32], filter[32] = "", memory[48] = "";
-    const char *mixed = r->mixed ? "-mixed" : "";
+    char keys[32], sizes[64], filter[32] = "", memory[48] = "";
     if (r->filter_bits != 10)
         snprintf(filter, sizeof filter, "-filter%u", r->filter_bits);
     if (r->memory_bytes)
         snprintf(memory, sizeof memory, "-%luMiB", r->memory_bytes >> 20);
-    snprintf(c->name, sizeof c->name, "%lux%lu%s%s%s", r->keys, r->value_size, mixed, memory, filter);
+    snprintf(sizes, sizeof sizes, "%s%lu", r->mixed ? "mixed" : "", r->value_size);
+    snprintf(c->name, sizeof c->name, "%lux%s%s%s", r->keys, r->value_size ? sizes : "mixed", memory, filter);
     if (r->memory_bytes)
         snprintf(memory, sizeof memory, ", memory budget %lu MiB", r->memory_bytes >> 20);
     if (r->filter_bits != 10)
         snprintf(filter, sizeof filter, ", %u filter bits per key", r->filter_bits);
-    snprintf(c->label, sizeof c->label, "%s \xc3\x97 %s%s", count_text(r->keys, keys), r->mixed ? "mixed, about " : "",
-             size_text(r->value_size, size));
+    snprintf(c->label, sizeof c->label, "%s \xc3\x97 %s", count_text(r->keys, keys), sizes_text(r, sizes));
     snprintf(c->title, sizeof c->title, "%s%s%s", c->label, memory, filter);
 }
 
@@ -190,6 +199,26 @@ static void chapter_init(struct chapter *c, struct record **records, size_t coun
         c->row_names[row] = row_name_make(c->rows[row]);
 }
 
+/* An engine has the same number wherever it occurs; NoKV the first one, if it is in the first chapter. */
+static void colours_give(struct chapter *chapters, size_t count)
+{
+    const char **names = NULL;
+    size_t name_count = 0, capacity = 0;
+    for (size_t i = 0; i < count; i++)
+        for (size_t e = 0; e < chapters[i].engine_count; e++) {
+            const char *name = chapters[i].engines[e]->engine;
+            size_t colour = 0;
+            while (colour < name_count && names[colour] != name)
+                colour++;
+            if (colour == name_count) {
+                names = report_room(names, name_count, &capacity, sizeof *names);
+                names[name_count++] = name;
+            }
+            chapters[i].colours[e] = colour;
+        }
+    free(names);
+}
+
 struct chapter *chapters_create(struct report *report, size_t *out_count)
 {
     struct chapter *chapters = NULL;
@@ -209,6 +238,7 @@ struct chapter *chapters_create(struct report *report, size_t *out_count)
         chapter_init(&chapters[count++], records, in_chapter);
     }
     free(taken);
+    colours_give(chapters, count);
     *out_count = count;
     return chapters;
 }

@@ -181,7 +181,9 @@ static bool take_sizes(struct report *report, const json_t *object, struct recor
         !take_count(report, object, "memory_bytes", COUNT_MAX, 0, &r->memory_bytes) ||
         !take_count(report, object, "wrong", COUNT_MAX, 0, &r->wrong))
         return false;
-    return (r->keys && r->value_size) || fail(report, r->keys ? "value_size" : "keys", "missing or 0");
+    if (r->keys == 0)
+        return fail(report, "keys", "missing or 0");
+    return r->value_size || r->mixed || fail(report, "value_size", "missing or 0");
 }
 
 /* What follows from other fields, for files from before there was a field of its own. */
@@ -189,7 +191,7 @@ static void derive(struct record *r)
 {
     if (isnan(r->mb_per_sec) && r->ops > 0)
         r->mb_per_sec = r->ops_per_sec * r->user_bytes / r->ops / 1e6;
-    if (!(r->space_amp > 0))
+    if (!(r->space_amp > 0) && !r->mixed)
         r->space_amp = r->disk_bytes / ((double)r->keys * (double)(DATA_KEY_SIZE + r->value_size));
 }
 

@@ -60,19 +60,19 @@ static bool same_engine(const struct record *a, const struct record *b)
 static void terms_build(const struct chapter *c, struct grid *grid)
 {
     const struct record *r = c->records[0];
-    char memory[64] = "", filter[64] = "";
+    char sizes[64] = "mixed sizes", memory[64] = "", filter[64] = "";
     *grid = (struct grid){.kind = GRID_PARAGRAPHS, .column_count = 2};
+    if (r->value_size)
+        snprintf(sizes, sizeof sizes, "%s%lu bytes", r->mixed ? "mixed sizes, about " : "", r->value_size);
     if (r->memory_bytes)
         snprintf(memory, sizeof memory, " memory budget %lu MiB;", r->memory_bytes >> 20);
     if (r->filter_bits)
         snprintf(filter, sizeof filter, " filter %u bits per key;", r->filter_bits);
     grid_cell(grid, "Terms:");
     grid_cell(grid,
-              "%lu keys of %d bytes, values of %s%lu bytes;%s%s no compression; no sync except in durable; all data in "
-              "the page cache; every value that came back was compared byte for byte; medians of %u interleaved "
-              "round%s.",
-              r->keys, DATA_KEY_SIZE, r->mixed ? "mixed sizes around " : "", r->value_size, memory, filter, c->rounds,
-              c->rounds == 1 ? "" : "s");
+              "%lu keys of %d bytes, values of %s;%s%s no compression; no sync except in durable; all data in the page "
+              "cache; every value that came back was compared byte for byte; medians of %u interleaved round%s.",
+              r->keys, DATA_KEY_SIZE, sizes, memory, filter, c->rounds, c->rounds == 1 ? "" : "s");
     const struct record *kinds[DISTINCT_MAX];
     size_t kind_count = distinct(c, same_machine, kinds);
     for (size_t i = 0; i < kind_count; i++) {
@@ -86,6 +86,16 @@ static void terms_build(const struct chapter *c, struct grid *grid)
     }
 }
 
+/* Only the first line of each process has its terms: a kind without any says nothing when there is one with. */
+static bool is_said_elsewhere(const struct record *const kinds[], size_t count, const struct record *kind)
+{
+    bool elsewhere = false;
+    for (size_t i = 0; i < count && !*kind->terms; i++)
+        elsewhere =
+            elsewhere || (*kinds[i]->terms && kinds[i]->engine == kind->engine && kinds[i]->version == kind->version);
+    return elsewhere;
+}
+
 static void engines_build(const struct chapter *c, struct grid *grid)
 {
     const struct record *kinds[DISTINCT_MAX];
@@ -93,7 +103,7 @@ static void engines_build(const struct chapter *c, struct grid *grid)
     *grid = (struct grid){.kind = GRID_LIST, .column_count = 2};
     for (size_t e = 0; e < c->engine_count; e++)
         for (size_t i = 0; i < kind_count; i++)
-            if (kinds[i]->engine == c->engines[e]->engine) {
+            if (kinds[i]->engine == c->engines[e]->engine && !is_said_elsewhere(kinds, kind_count, kinds[i])) {
                 grid_strong(grid, "%s", kinds[i]->engine);
                 grid_cell(grid, "%s%s%s", kinds[i]->version, *kinds[i]->terms ? ": " : "", kinds[i]->terms);
             }
@@ -157,7 +167,7 @@ static void rates_build(const struct chapter *c, struct grid *grid)
             char text[16];
             double value = chapter_cell(c, row, e, whole ? FIGURE(seconds) : FIGURE(ops_per_sec));
             if (whole || isnan(value))
-                grid_number(grid, value, 2, " s");
+                grid_number(grid, value, value < 0.01 ? 4 : 2, " s");
             else
                 grid_cell(grid, "%s", bench_human(value, text));
         }
@@ -168,7 +178,7 @@ static void rates_build(const struct chapter *c, struct grid *grid)
 static void megabytes_build(const struct chapter *c, struct grid *grid)
 {
     begin_by_engine(c, "MB per second of keys and values that were put or came back (keyscan: of keys)", grid);
-    if (c->records[0]->value_size < 4096)
+    if (c->records[0]->value_size < 4096 && !c->records[0]->mixed)
         return;
     for (size_t row = 0; row < c->row_count; row++) {
         if (record_is_whole(c->rows[row]) || !chapter_any(c, row, FIGURE(mb_per_sec)))

@@ -134,13 +134,21 @@ class ReportTest(unittest.TestCase):
         self.assertEqual(row[1:], ["250", "75", "3.00 (2.00 to 4.00)", "a"])
 
     def test_data_sets_are_chapters_and_can_be_chosen(self):
-        path = self.write([record(), record(value_size=65536), record(value_sizes="mixed"), record(memory_bytes=1 << 20)])
+        path = self.write([record(), record(value_size=65536), record(value_sizes="mixed"), record(memory_bytes=1 << 20),
+                           record(value_sizes="mixed", value_size=0)])
         text = self.report(path)
         self.assertEqual(re.findall("^## (.*)$", text, re.MULTILINE),
                          ["1000 × 100 B, memory budget 256 MiB", "1000 × 64 KiB, memory budget 256 MiB",
-                          "1000 × mixed, about 100 B, memory budget 256 MiB", "1000 × 100 B, memory budget 1 MiB"])
+                          "1000 × mixed sizes, about 100 B, memory budget 256 MiB",
+                          "1000 × 100 B, memory budget 1 MiB", "1000 × mixed sizes, memory budget 256 MiB"])
         self.assertIn("values of 65536 bytes", self.report(path, "--chapter", "1000x65536-256MiB", "--tables", "terms"))
-        self.assertIn("1000x100-mixed-256MiB", self.refused(path, "--chapter", "nothing"))
+        self.assertIn("1000xmixed100-256MiB, 1000x100-1MiB, 1000xmixed-256MiB", self.refused(path, "--chapter", "nothing"))
+
+    def test_terms_are_those_of_each_version(self):
+        path = self.write([record(terms="mapped"), record(workload="scan"), record(version="2", terms="copied", round=2),
+                           record("a"), record("a", workload="scan")])
+        self.assertEqual(self.report(path, "--tables", "engines"),
+                         "- **nokv** 1: mapped\n- **nokv** 2: copied\n- **a** 1\n")
 
     def test_missing_and_null_fields_are_dashes(self):
         bare = {"engine": "nokv", "workload": "readhit", "keys": 10, "value_size": 8}
@@ -208,13 +216,15 @@ class ReportTest(unittest.TestCase):
                              record(rate=100.0), record("a", rate=50.0), record(workload="seek50", rate=100.0),
                              record(workload="seek50", rate=300.0, round=2), record("a", workload="seek50", rate=80.0),
                              record("a", workload="seek50", rate=400.0, round=2),
-                             record(workload="ycsba", rate=5.0))["goals"]
+                             record(workload="ycsba", rate=5.0), record(workload="seek50", value_size=1000),
+                             record("a", workload="seek50", value_size=1000))["goals"]
         self.assertEqual({goal["goal"]: (goal["verdict"], goal["reached"]) for goal in goals},
                          {"random fill": ("missed", "1.67 × a (1.67 to 1.67)"),
                           "p99.9 of puts, random fill": ("reached", "0.67 × a (0.67 to 0.67)"),
                           "longest put, random fill": ("aim reached", "0.03 × a (0.03 to 0.03)"),
                           "read hit": ("aim reached", "2.00 × a (2.00 to 2.00)"),
-                          "seek and 50 next": ("reached, not in each round", "1.00 × a (0.75 to 1.25)")})
+                          "seek and 50 next": ("reached, not in each round", "1.00 × a (0.75 to 1.25)"),
+                          "scan (seek50)": ("reached", "1.00 × a (1.00 to 1.00)")})
 
     def test_hostile_texts_stay_texts_in_the_page(self):
         long = "long-" + "n" * 3000
@@ -250,6 +260,12 @@ class ReportTest(unittest.TestCase):
 
     def test_a_page_of_old_results_has_curves_too(self):
         self.assertIn("nokv: 99.9 % within 3 µs", self.page(self.write([record()])))
+
+    def test_an_engine_has_one_colour_in_all_charts(self):
+        text = self.page(self.write([record(), record("a"), record("b"), record(keys=5), record("b", keys=5)]))
+        for name, colour in (("nokv", "e0"), ("a", "e1"), ("b", "e2")):
+            bars = re.findall(f'<title>{name}: [^<]*</title><text[^>]*>{name}</text><rect class="([^"]*)"', text)
+            self.assertEqual(bars, [colour] * (1 if name == "a" else 2))
 
     def test_the_page_is_well_formed(self):
         page = Page(self.page(os.path.join(HERE, "report_test.jsonl")))
