@@ -4,6 +4,8 @@
  *
  * The budget is its cache, which holds clean and dirty pages. Pages are written and read through the page cache of the
  * kernel as well, as shipped; that is not bounded by the budget, as in the others. No compression (the default).
+ * From a fifth of the cache dirty on, threads that put have to evict pages (eviction_dirty_trigger, as shipped): that
+ * is most of what a fill at random costs here, and much less with a larger cache.
  *
  * The log is on in every run. Without sync its records are written to the file at each commit and not synced
  * (transaction_sync=(enabled=true,method=none)): an acknowledged put survives the death of the process, as it does in
