@@ -31,7 +31,7 @@ static void usage_print(FILE *out)
           "       nokv-bench engines                                                what is built in, and its terms\n\n"
           "options (and what they are if not given)\n"
           "  --keys N              keys in the database (10000000)\n"
-          "  --value-size V        bytes (100)\n"
+          "  --value-size V        bytes (100); mixed: those of real files, 10 KiB in the mean, 1 MiB at the most\n"
           "  --threads T           for workloads without a number of their own (1)\n"
           "  --dir D               where databases are made, and removed afterwards (.)\n"
           "  --seconds S           of each phase that reads at random or puts durably (5)\n"
@@ -48,7 +48,7 @@ static void usage_print(FILE *out)
           "workloads\n",
           out);
     for (const struct workload *w = workloads; w->name; w++)
-        fprintf(out, "  %-12s %s\n", w->name, w->text);
+        fprintf(out, "  %-16s %s\n", w->name, w->text);
     fputs("\nexample: nokv-bench compare --engines nokv,lmdb,leveldb --quick --runs 3 --dir /var/tmp\n", out);
 }
 
@@ -101,8 +101,10 @@ static void option_take(struct command *c, const char *option, const char *value
         c->out = value;
     else if (strcmp(option, "--keys") == 0)
         c->run.keys = number_parse(option, value, 4000000000u);
+    else if (strcmp(option, "--value-size") == 0 && strcmp(value, "mixed") == 0)
+        c->run.value_size = data_mixed_mean(), c->run.value_mixed = true;
     else if (strcmp(option, "--value-size") == 0)
-        c->run.value_size = number_parse(option, value, 64u << 20);
+        c->run.value_mixed = false, c->run.value_size = number_parse(option, value, 64u << 20);
     else if (strcmp(option, "--threads") == 0)
         c->run.threads = (unsigned)number_parse(option, value, RUN_THREADS_MAX);
     else if (strcmp(option, "--seed") == 0)

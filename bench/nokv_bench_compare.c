@@ -70,6 +70,8 @@ static void child_exec(const struct run_options *o, const char *engine, const ch
     char store[NUMBERS][WIDTH];
     snprintf(store[0], WIDTH, "%lu", o->keys);
     snprintf(store[1], WIDTH, "%zu", o->value_size);
+    if (o->value_mixed)
+        snprintf(store[1], WIDTH, "mixed");
     snprintf(store[2], WIDTH, "%u", o->threads);
     snprintf(store[3], WIDTH, "%lu", o->seed);
     snprintf(store[4], WIDTH, "%g", o->seconds);
