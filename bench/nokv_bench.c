@@ -49,7 +49,7 @@ static void usage_print(FILE *out)
         "  --scale PERCENT       compare: of the plan's keys, to try it out (100)\n"
         "  --runs R              compare: rounds (3)\n"
         "  --keys N              keys in the database (10000000)\n"
-        "  --value-size V        bytes (100)\n"
+        "  --value-size V        bytes (100); mixed: those of real files, 10 KiB in the mean, 1 MiB at the most\n"
         "  --threads T           for workloads without a number of their own (1)\n"
         "  --seconds S           of each phase that runs for a time (5)\n"
         "  --overwrite-part P    overwrite puts every P-th key (1)\n"
@@ -100,6 +100,13 @@ static uint64_t positive_parse(const char *option, const char *text, uint64_t ma
     if (value == 0)
         bench_die("%s 0: a number from 1 to %lu is needed", option, max);
     return value;
+}
+
+static void value_size_take(struct command *c, const char *text)
+{
+    c->value_size = text;
+    c->run.value_mixed = strcmp(text, "mixed") == 0;
+    c->run.value_size = c->run.value_mixed ? data_mixed_mean() : positive_parse("--value-size", text, 64u << 20);
 }
 
 static double seconds_parse(const char *text)
@@ -153,7 +160,7 @@ static void option_take(struct command *c, const char *option, const char *value
     else if (strcmp(option, "--keys") == 0)
         c->run.keys = positive_parse(option, value, 4000000000u);
     else if (strcmp(option, "--value-size") == 0)
-        c->value_size = value, c->run.value_size = positive_parse(option, value, 64u << 20);
+        value_size_take(c, value);
     else if (strcmp(option, "--threads") == 0)
         c->run.threads = (unsigned)positive_parse(option, value, RUN_THREADS_MAX);
     else if (strcmp(option, "--seed") == 0)

@@ -131,6 +131,12 @@ static void section_groups(struct section *s)
         bench_die("no workloads are named");
 }
 
+/* Bytes; of mixed ones the mean. */
+static uint64_t set_value_size(const struct data_set *set)
+{
+    return strcmp(set->value_size, "mixed") == 0 ? data_mixed_mean() : strtoull(set->value_size, NULL, 10);
+}
+
 static void section_init(struct section *s, const struct section *first, const struct data_set *set, const char *dir)
 {
     s->set = set;
@@ -139,7 +145,7 @@ static void section_init(struct section *s, const struct section *first, const s
     section_groups(s);
     for (size_t i = 0; i < sizeof s->syscalls / sizeof(double); i++)
         (&s->syscalls[0][0][0])[i] = NAN;
-    uint64_t bytes = set->keys * (DATA_KEY_SIZE + strtoull(set->value_size, NULL, 10));
+    uint64_t bytes = set->keys * (DATA_KEY_SIZE + set_value_size(set));
     if (bench_free_bytes(dir) < bytes * SPACE_FACTOR)
         bench_die("%s: %s has less than %d times the %lu MB of data free", s->title, dir, SPACE_FACTOR, bytes >> 20);
 }
@@ -147,7 +153,7 @@ static void section_init(struct section *s, const struct section *first, const s
 /* Seconds that a step may take, for the estimate until there is something to go by: only the proportions matter. */
 static double step_expected(const struct section *s, const char *group, double seconds)
 {
-    double entry_us = 2.5 + strtod(s->set->value_size, NULL) * 0.005, sum = 0.5;
+    double entry_us = 2.5 + (double)set_value_size(s->set) * 0.005, sum = 0.5;
     for (const char *p = group; *p; p += p[strcspn(p, ",")] == ',' ? strcspn(p, ",") + 1 : strcspn(p, ",")) {
         const struct workload *w = workload_find(p, strcspn(p, ",:"));
         double entries_us = (double)s->set->keys * entry_us;

@@ -60,6 +60,7 @@ static void set_setting(json_t *object, const struct run *run, const struct resu
     set_count(object, "keys", o->keys);
     set_count(object, "key_size", DATA_KEY_SIZE);
     set_count(object, "value_size", o->value_size);
+    set_text(object, "value_sizes", o->value_mixed ? "mixed" : "fixed");
     set_count(object, "threads", r->phase->threads);
     set(object, "durable", json_boolean(run->config.durable));
     set_count(object, "memory_bytes", o->memory_bytes);
@@ -108,6 +109,8 @@ static void set_counters(json_t *object, const struct run *run, const struct res
     set_count(object, "found", r->found);
     set_count(object, "missing", r->missing);
     set_count(object, "wrong", r->wrong);
+    set_real(object, "background_ops", r->background_ops_per_sec);
+    set_count(object, "inserted", r->inserted);
 }
 
 static void set_bytes(json_t *object, const struct result *r)
@@ -119,6 +122,7 @@ static void set_bytes(json_t *object, const struct result *r)
     set_count(object, "disk_peak_bytes", r->disk_peak_bytes);
     set_count(object, "peak_rss_bytes", r->peak_rss_bytes);
     set_count(object, "peak_anon_bytes", r->peak_anon_bytes);
+    set_count(object, "driver_bytes", r->driver_bytes);
     set_count(object, "live_bytes", r->live_bytes);
     set_real(object, "space_amp", ratio(r->disk_bytes, r->live_bytes));
     set_real(object, "space_amp_peak", ratio(r->disk_peak_bytes, r->live_bytes));

@@ -28,6 +28,8 @@ struct result {
     uint64_t live_bytes;                                                 /* keys and newest values, at the end */
     uint64_t total_user_bytes, total_device_bytes, total_blockdev_bytes; /* put and written since the first open */
     struct latency latency;
+    double background_ops_per_sec;
+    uint64_t inserted, driver_bytes; /* keys of this phase; memory that only the checks need */
 };
 
 /* One line to standard output. */

@@ -39,10 +39,13 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum { DISK_SPACE_FACTOR = 8 };
@@ -121,11 +124,13 @@ static void run_warm(const struct run *run)
 struct start {
     pthread_barrier_t ready;
     const struct workload *workload;
+    _Atomic bool stop; /* relaxed: only ends a loop, guards no data */
 };
 
 struct thread {
     pthread_t id;
     struct start *start;
+    void (*body)(struct worker *worker);
     struct worker worker;
 };
 
@@ -134,28 +139,53 @@ static void *thread_main(void *arg)
     struct thread *t = arg;
     struct worker *w = &t->worker;
     w->session = w->engine->session_begin(w->run->db);
+    w->value = bench_alloc(w->run->data.value_size_max);
+    w->stop = &t->start->stop;
     pthread_barrier_wait(&t->start->ready);
     w->begin = w->last = w->end = ticks_now();
-    if (t->start->workload->timed) {
+    if (t->start->workload->timed && t->body == t->start->workload->body) {
         double ticks = w->run->options->seconds * 1e9 * ticks_per_ns();
         w->warm_until = w->begin + (uint64_t)(ticks * 0.2);
         w->deadline = w->begin + (uint64_t)(ticks * 1.2);
     }
-    t->start->workload->body(w);
+    t->body(w);
+    free(w->value);
     w->engine->session_end(w->session);
     return NULL;
+}
+
+static void thread_start(struct run *run, struct start *start, struct thread *thread, unsigned index, unsigned count,
+                         void (*body)(struct worker *worker))
+{
+    *thread = (struct thread){.start = start, .body = body};
+    thread->worker = (struct worker){.run = run, .engine = run->engine, .index = index, .count = count};
+    if (pthread_create(&thread->id, NULL, thread_main, thread) != 0)
+        bench_die("pthread_create failed");
+}
+
+/* What of a thread is there for the whole run and counts for every thread, background or not. */
+static void run_add(struct run *run, const struct worker *w, struct result *result)
+{
+    run->put_bytes += w->put_bytes;
+    run->live_bytes += (uint64_t)w->live_bytes;
+    result->wrong += w->wrong;
+}
+
+static double worker_ops_per_sec(const struct worker *w)
+{
+    double seconds = (double)(w->end - w->begin) / ticks_per_ns() / 1e9;
+    return seconds > 0 ? (double)w->ops / seconds : 0;
 }
 
 static void result_add(struct result *result, const struct worker *w, uint64_t *ops_all)
 {
     double seconds = (double)(w->end - w->begin) / ticks_per_ns() / 1e9;
     result->ops += w->ops;
-    result->ops_per_sec += seconds > 0 ? (double)w->ops / seconds : 0;
+    result->ops_per_sec += worker_ops_per_sec(w);
     result->seconds = seconds > result->seconds ? seconds : result->seconds;
     result->user_bytes += w->user_bytes;
     result->found += w->found;
     result->missing += w->missing;
-    result->wrong += w->wrong;
     latency_merge(&result->latency, &w->latency);
     *ops_all += w->ops_all;
 }
@@ -164,18 +194,25 @@ static void result_add(struct result *result, const struct worker *w, uint64_t *
 static uint64_t threads_run(struct run *run, const struct phase *phase, struct result *result)
 {
     struct start start = {.workload = phase->workload};
-    struct thread *threads = bench_alloc(phase->threads * sizeof *threads);
+    unsigned count = phase->threads, background = phase->workload->background != NULL;
+    struct thread *threads = bench_alloc((count + background) * sizeof *threads);
     uint64_t ops_all = 0;
-    pthread_barrier_init(&start.ready, NULL, phase->threads);
-    for (unsigned i = 0; i < phase->threads; i++) {
-        threads[i].start = &start;
-        threads[i].worker = (struct worker){.run = run, .engine = run->engine, .index = i, .count = phase->threads};
-        if (pthread_create(&threads[i].id, NULL, thread_main, &threads[i]) != 0)
-            bench_die("pthread_create failed");
-    }
-    for (unsigned i = 0; i < phase->threads; i++) {
+    pthread_barrier_init(&start.ready, NULL, count + background);
+    for (unsigned i = 0; i < count; i++)
+        thread_start(run, &start, &threads[i], i, count, phase->workload->body);
+    if (background)
+        thread_start(run, &start, &threads[count], count, count, phase->workload->background);
+    for (unsigned i = 0; i < count; i++) {
         pthread_join(threads[i].id, NULL);
         result_add(result, &threads[i].worker, &ops_all);
+        run_add(run, &threads[i].worker, result);
+    }
+    if (background) {
+        atomic_store_explicit(&start.stop, true, memory_order_relaxed);
+        pthread_join(threads[count].id, NULL);
+        run_add(run, &threads[count].worker, result);
+        result->background_ops_per_sec = worker_ops_per_sec(&threads[count].worker);
+        result->wrong += result->background_ops_per_sec == 0; /* starved: not what was to be measured */
     }
     pthread_barrier_destroy(&start.ready);
     free(threads);
@@ -192,17 +229,25 @@ static uint64_t whole_run(struct run *run, const struct phase *phase, struct res
 }
 
 /* What was put, what is live and what the disk saw of it since the beginning. */
-static void totals_take(struct run *run, const struct phase *phase, uint64_t ops_all, struct result *result)
+static void totals_take(const struct run *run, struct result *result)
 {
-    uint64_t entry_bytes = DATA_KEY_SIZE + run->data.value_size;
-    if (phase->workload->body && !phase->workload->reads)
-        run->put_bytes += ops_all * entry_bytes;
-    if (phase->workload->fills)
-        run->live_keys = ops_all < run->data.keys ? ops_all : run->data.keys;
-    result->live_bytes = run->live_keys * entry_bytes;
+    result->live_bytes = run->live_bytes;
+    result->driver_bytes = model_bytes(&run->model);
     result->total_user_bytes = run->put_bytes;
     result->total_device_bytes = device_bytes() - run->device_bytes_begin;
     result->total_blockdev_bytes = blockdev_bytes(run->dir) - run->blockdev_bytes_begin;
+}
+
+/* Looks at what is there beyond what the phase itself saw; untimed. */
+static void phase_check(struct run *run, const struct phase *phase, struct result *result)
+{
+    struct worker w = {.run = run, .engine = run->engine, .count = 1};
+    w.session = run->engine->session_begin(run->db);
+    phase->workload->check(&w);
+    run->engine->session_end(w.session);
+    result->found += w.found;
+    result->missing += w.missing;
+    result->wrong += w.wrong;
 }
 
 /* `sync_after`: so that all that the phase left to the kernel counts in what the device wrote; untimed. */
@@ -212,7 +257,11 @@ static void phase_run(struct run *run, const struct phase *phase, bool sync_afte
     struct counters counters_before, counters_after;
     struct sampler sampler;
     *result = (struct result){.phase = phase};
+    uint64_t keys_before = run->model.keys;
     run->generation += phase->workload->overwrites;
+    run->model.generation += phase->workload->overwrites;
+    if (phase->workload->prepare)
+        phase->workload->prepare(run);
     peak_reset();
     usage_take(run->dir, &before);
     counters_take(&counters_before);
@@ -235,10 +284,34 @@ static void phase_run(struct run *run, const struct phase *phase, bool sync_afte
     result->blockdev_bytes = blockdev_bytes(run->dir) - before.blockdev_bytes;
     result->disk_bytes = bench_dir_bytes(run->dir);
     result->disk_peak_bytes = max_u64(sampler.disk_bytes_max, result->disk_bytes);
-    totals_take(run, phase, ops_all, result);
+    if (phase->workload->done)
+        phase->workload->done(run);
+    result->inserted = run->model.keys - keys_before;
+    totals_take(run, result);
+    if (phase->workload->check)
+        phase_check(run, phase, result);
 }
 
 /* ---- a run ---------------------------------------------------------------------------------------------------- */
+
+/* Does `phase`, number `count - 1` of its list, have before it what it needs? */
+static void phase_check_order(const struct run_options *options, const struct phase *phases, unsigned count)
+{
+    const struct workload *w = phases[count - 1].workload;
+    bool needs = w->needs != NULL;
+    if (w->fills && (count > 1 || options->existing))
+        bench_die("%s needs an empty database: put it first (compare splits such lists)", w->name);
+    for (unsigned i = 0; i + 1 < count; i++) {
+        const struct workload *before = phases[i].workload;
+        needs = needs && strcmp(w->needs, before->name) != 0;
+        if (before->partial && (w->body || w->check))
+            bench_die("%s does not put every key: %s cannot tell what is there after it", before->name, w->name);
+        if (before->kills && w->kills)
+            bench_die("%s can be there once only", w->name);
+    }
+    if (needs)
+        bench_die("%s needs %s before it in the list", w->name, w->needs);
+}
 
 /* "readhit:2,settle" to phases; returns their number. */
 static unsigned phases_parse(const struct run_options *options, struct phase phases[RUN_PHASES_MAX])
@@ -258,8 +331,7 @@ static unsigned phases_parse(const struct run_options *options, struct phase pha
             phase->threads = (unsigned)strtoul(p + 1, (char **)(uintptr_t)&p, 10);
         if (phase->threads < 1 || phase->threads > RUN_THREADS_MAX || (*p && *p != ','))
             bench_die("%s: threads from 1 to %d are possible", options->workloads, RUN_THREADS_MAX);
-        if (phase->workload->fills && (count > 1 || options->existing))
-            bench_die("%s needs an empty database: put it first (compare splits such lists)", phase->workload->name);
+        phase_check_order(options, phases, count);
         p += *p == ',';
     }
     if (count == 0 || (!phases[0].workload->fills && !options->existing))
@@ -267,9 +339,13 @@ static unsigned phases_parse(const struct run_options *options, struct phase pha
     return count;
 }
 
-static void run_open(struct run *run, const struct run_options *options, bool durable)
+/* All but the open database. */
+static struct run *run_create(const struct run_options *options, bool durable, bool tracks)
 {
-    *run = (struct run){.options = options, .engine = engine_find(options->engine), .after = ""};
+    struct run *run = mmap(NULL, sizeof *run, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (run == MAP_FAILED)
+        bench_die("out of memory");
+    *run = (struct run){.options = options, .engine = engine_find(options->engine), .after = "", .dirty = true};
     if (!run->engine)
         bench_die("engine \"%s\" is not built in; nokv-bench engines lists those that are", options->engine);
     snprintf(run->dir, sizeof run->dir, "%s/nokv-bench-%s", options->dir, options->engine);
@@ -287,44 +363,100 @@ static void run_open(struct run *run, const struct run_options *options, bool du
         .filter_bits = options->filter_bits,
         .durable = durable,
     };
-    data_init(&run->data, options->seed, options->keys, options->value_size);
-    run->live_keys = options->existing ? options->keys : 0;
+    if (options->value_mixed)
+        data_init_mixed(&run->data, options->seed, options->keys);
+    else
+        data_init(&run->data, options->seed, options->keys, options->value_size);
+    model_init(&run->model, options->keys, options->overwrite_part, tracks);
+    run->live_bytes = options->existing ? model_live_bytes(&run->model, &run->data) : 0;
     run->device_bytes_begin = device_bytes();
     run->blockdev_bytes_begin = blockdev_bytes(run->dir);
-    run->db = run->engine->open(&run->config);
+    return run;
+}
+
+static void run_destroy(struct run *run)
+{
+    run->engine->close(run->db);
+    data_deinit(&run->data);
+    model_deinit(&run->model);
+    if (!run->options->keep)
+        bench_dir_remove(run->dir);
+    munmap(run, sizeof *run);
+}
+
+/* Phases `begin` to `end` - 1, a line of figures for each; `count` phases are in the list. */
+static void phases_walk(struct run *run, const struct phase *phases, unsigned begin, unsigned end, unsigned count)
+{
+    const struct run_options *options = run->options;
+    struct result *result = bench_alloc(sizeof *result);
+    for (unsigned i = begin; i < end; i++) {
+        const struct workload *workload = phases[i].workload;
+        if (workload->reads && run->dirty)
+            run_warm(run);
+        run->dirty = !workload->reads || workload->writes;
+        bool last_of_writes = run->dirty && (i + 1 == count || phases[i + 1].workload->reads);
+        phase_run(run, &phases[i], last_of_writes, result);
+        (options->json ? result_print_json : result_print_text)(run, result);
+        run->walked = i + 1;
+        run->failed = run->failed || result->wrong;
+        if (options->stats && run->engine->stats)
+            run->engine->stats(run->db);
+        if (run->dirty && workload->body)
+            run->after = workload->name;
+        if (workload->kills && result->missing && i + 1 < end) {
+            fprintf(stderr, "nokv-bench: %s: nothing more can be checked after the loss\n", run->engine->name);
+            break;
+        }
+    }
+    free(result);
+}
+
+/*
+ * The phases before "kill", in a process of their own that ends itself by SIGKILL while the database is open. What it
+ * did is in the shared memory of `run`; what it wrote counts for this process once it has been waited for.
+ */
+static void phases_walk_killed(struct run *run, const struct phase *phases, unsigned end, unsigned count)
+{
+    uint64_t device_bytes_begin = run->device_bytes_begin;
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid < 0)
+        bench_die("fork: %s", strerror(errno));
+    if (pid == 0) {
+        run->device_bytes_begin = device_bytes();
+        run->db = run->engine->open(&run->config);
+        phases_walk(run, phases, 0, end, count);
+        kill(getpid(), SIGKILL);
+    }
+    int status;
+    if (waitpid(pid, &status, 0) != pid || !WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL || run->walked != end)
+        exit(2); /* it has said why */
+    run->device_bytes_begin = device_bytes_begin;
+    run->db = NULL;
 }
 
 int run_execute(const struct run_options *options)
 {
     struct phase phases[RUN_PHASES_MAX];
-    unsigned count = phases_parse(options, phases);
-    struct run run;
-    struct result *result = bench_alloc(sizeof *result);
-    bool wrong = false, dirty = true;
-    (void)ticks_per_ns();
     const char *uncounted = options->count_syscalls ? syscalls_begin() : "not asked for (--count-syscalls)";
-    run_open(&run, options, phases[0].workload->durable);
-    run.uncounted = uncounted;
     if (options->count_syscalls && uncounted)
         fprintf(stderr, "nokv-bench: system calls are not counted: %s\n", uncounted);
+    unsigned count = phases_parse(options, phases), killed = count;
+    bool tracks = false;
     for (unsigned i = 0; i < count; i++) {
-        if (phases[i].workload->reads && dirty)
-            run_warm(&run);
-        dirty = !phases[i].workload->reads;
-        bool last_of_writes = dirty && (i + 1 == count || phases[i + 1].workload->reads);
-        phase_run(&run, &phases[i], last_of_writes, result);
-        (options->json ? result_print_json : result_print_text)(&run, result);
-        wrong = wrong || result->wrong;
-        if (options->stats && run.engine->stats)
-            run.engine->stats(run.db);
-        if (!phases[i].workload->reads && phases[i].workload->body)
-            run.after = phases[i].workload->name;
+        tracks = tracks || phases[i].workload->tracks;
+        killed = phases[i].workload->kills ? i : killed;
     }
-    run.engine->close(run.db);
+    (void)ticks_per_ns();
+    struct run *run = run_create(options, phases[0].workload->durable, tracks);
+    run->uncounted = uncounted;
+    if (killed < count)
+        phases_walk_killed(run, phases, killed, count);
+    else
+        run->db = run->engine->open(&run->config);
+    phases_walk(run, phases, killed < count ? killed : 0, count, count);
+    bool failed = run->failed;
+    run_destroy(run);
     syscalls_end();
-    data_deinit(&run.data);
-    free(result);
-    if (!options->keep)
-        bench_dir_remove(run.dir);
-    return wrong;
+    return failed;
 }
