@@ -258,6 +258,8 @@ static void phase_run(struct run *run, const struct phase *phase, bool sync_afte
     struct sampler sampler;
     *result = (struct result){.phase = phase};
     uint64_t keys_before = run->model.keys;
+    if (phase->workload->body && phase->workload->reads && model_count(&run->model) == 0)
+        bench_die("%s: every key was deleted", phase->workload->name);
     run->generation += phase->workload->overwrites;
     run->model.generation += phase->workload->overwrites;
     if (phase->workload->prepare)

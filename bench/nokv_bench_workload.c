@@ -233,7 +233,7 @@ static void multigetmiss(struct worker *w)
 #define YCSB(letter, what, write, setup)                                                                         \
     {                                                                                                            \
         .name = "ycsb" #letter, .text = "YCSB " what, .body = ycsb##letter, .prepare = setup, .done = ycsb_done, \
-        .timed = true, .reads = true, .writes = write, .tracks = true                                            \
+        .check = sample_check, .timed = true, .reads = true, .writes = write, .tracks = true                     \
     }
 
 const struct workload workloads[] = {
@@ -332,6 +332,7 @@ const struct workload workloads[] = {
      .body = readwhilewriting_reader,
      .background = readwhilewriting_writer,
      .prepare = tracked_prepare,
+     .check = sample_check,
      .timed = true,
      .reads = true,
      .writes = true,

@@ -51,6 +51,7 @@ void ycsbd(struct worker *w);
 void ycsbe(struct worker *w);
 void ycsbf(struct worker *w);
 void tracked_prepare(struct run *run);
+void sample_check(struct worker *w);
 void readwhilewriting_reader(struct worker *w);
 void readwhilewriting_writer(struct worker *w);
 

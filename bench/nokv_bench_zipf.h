@@ -3,7 +3,7 @@
  * nokv_bench_zipf.h - numbers of a Zipfian distribution: few are drawn often, most hardly ever.
  *
  * The generator of Gray et al., "Quickly generating billion-record synthetic databases" (SIGMOD 1994), with YCSB's
- * theta of 0.99. A draw costs one pow(), 40 ns with all around it, and no memory.
+ * theta of 0.99. A draw costs one pow(), less than 20 ns in all, and no memory.
  */
 #ifndef NOKV_BENCH_ZIPF_H
 #define NOKV_BENCH_ZIPF_H
