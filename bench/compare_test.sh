@@ -52,6 +52,7 @@ refused 'no workload "nonsense"' compare --engines "$engines" --workloads fillra
 refused 'no plan "nonsense"' compare --plan nonsense
 refused "plan's" compare --quick --keys 1000
 refused "begin with a workload that fills" compare --engines "$engines" --workloads readhit --keys 1000
+refused "tombscan needs delete before it" compare --engines "$engines" --workloads fillrandom,tombscan --keys 1000
 refused "times the" compare --engines "$engines" --keys 4000000000 --value-size 60000000 --workloads fillrandom
 
 # A read of ten minutes: interrupted as soon as the fill before it is through.

@@ -119,7 +119,7 @@ static void group_add(struct section *s, const char *name)
     snprintf(group + used, LIST_SIZE - used, "%s%s", used ? "," : "", name);
 }
 
-static void section_groups(struct section *s)
+static void section_groups(struct section *s, const struct run_options *options)
 {
     char *list = strdup(s->set->workloads);
     if (!list)
@@ -129,6 +129,11 @@ static void section_groups(struct section *s)
     free(list);
     if (s->group_count == 0)
         bench_die("no workloads are named");
+    for (unsigned i = 0; i < s->group_count; i++) {
+        struct run_options group = *options;
+        group.workloads = s->groups[i];
+        run_check(&group);
+    }
 }
 
 /* Bytes; of mixed ones the mean. */
@@ -137,15 +142,17 @@ static uint64_t set_value_size(const struct data_set *set)
     return strcmp(set->value_size, "mixed") == 0 ? data_mixed_mean() : strtoull(set->value_size, NULL, 10);
 }
 
-static void section_init(struct section *s, const struct section *first, const struct data_set *set, const char *dir)
+static void section_init(struct section *s, const struct section *first, const struct data_set *set,
+                         const struct run_options *options)
 {
     s->set = set;
     title_make(s);
     section_engines(s, first);
-    section_groups(s);
+    section_groups(s, options);
     for (size_t i = 0; i < sizeof s->syscalls / sizeof(double); i++)
         (&s->syscalls[0][0][0])[i] = NAN;
     uint64_t bytes = set->keys * (DATA_KEY_SIZE + set_value_size(set));
+    const char *dir = options->dir;
     if (bench_free_bytes(dir) < bytes * SPACE_FACTOR)
         bench_die("%s: %s has less than %d times the %lu MB of data free", s->title, dir, SPACE_FACTOR, bytes >> 20);
 }
@@ -186,7 +193,7 @@ static void layout(struct comparison *c, bool count)
     size_t capacity = 0;
     c->sections = bench_alloc(o->set_count * sizeof *c->sections);
     for (size_t i = 0; i < o->set_count; i++) {
-        section_init(&c->sections[i], c->sections, &o->sets[i], o->run->dir);
+        section_init(&c->sections[i], c->sections, &o->sets[i], o->run);
         capacity += (size_t)c->sections[i].engine_count * c->sections[i].group_count * (o->sets[i].runs + 1);
     }
     c->steps = bench_alloc(capacity * sizeof *c->steps);
