@@ -288,59 +288,59 @@ static void line_take(void *arg, const char *line)
 
 /* ---- steps ---------------------------------------------------------------------------------------------------- */
 
-static bool step_run(struct comparison *c, struct step *step)
+/* The child's command line; numbers are printed into `numbers`. */
+enum { STEP_NUMBERS = 8, STEP_WIDTH = 32, STEP_OPTIONS = 12 };
+static void step_argv(const struct comparison *c, const struct step *step, char numbers[STEP_NUMBERS][STEP_WIDTH],
+                      const char *argv[2 * STEP_OPTIONS + 5])
 {
-    enum { NUMBERS = 8, WIDTH = 32 };
     const struct run_options *o = c->options->run;
     const struct data_set *set = step->section->set;
-    const char *engine = step->section->engines[step->engine], *group = step->section->groups[step->group];
-    char n[NUMBERS][WIDTH];
-    snprintf(n[0], WIDTH, "%lu", set->keys);
-    snprintf(n[1], WIDTH, "%u", o->threads);
-    snprintf(n[2], WIDTH, "%lu", o->seed);
-    snprintf(n[3], WIDTH, "%g", round_seconds(set, step->round));
-    snprintf(n[4], WIDTH, "%u", o->overwrite_part);
-    snprintf(n[5], WIDTH, "%lu", o->memory_bytes >> 20);
-    snprintf(n[6], WIDTH, "%u", o->filter_bits);
-    snprintf(n[7], WIDTH, "%u", step->round);
-    const char *const argv[] = {
-        "nokv-bench",
-        "run",
-        "--json",
-        "--engine",
-        engine,
-        "--workload",
-        group,
-        "--dir",
-        o->dir,
-        "--keys",
-        n[0],
-        "--value-size",
-        set->value_size,
-        "--threads",
-        n[1],
-        "--seed",
-        n[2],
-        "--seconds",
-        n[3],
-        "--overwrite-part",
-        n[4],
-        "--memory",
-        n[5],
-        "--filter-bits",
-        n[6],
-        "--round",
-        n[7],
-        step->round ? NULL : "--count-syscalls",
-        NULL,
+    snprintf(numbers[0], STEP_WIDTH, "%lu", set->keys);
+    snprintf(numbers[1], STEP_WIDTH, "%u", o->threads);
+    snprintf(numbers[2], STEP_WIDTH, "%lu", o->seed);
+    snprintf(numbers[3], STEP_WIDTH, "%g", round_seconds(set, step->round));
+    snprintf(numbers[4], STEP_WIDTH, "%u", o->overwrite_part);
+    snprintf(numbers[5], STEP_WIDTH, "%lu", o->memory_bytes >> 20);
+    snprintf(numbers[6], STEP_WIDTH, "%u", o->filter_bits);
+    snprintf(numbers[7], STEP_WIDTH, "%u", step->round);
+    const char *const options[STEP_OPTIONS][2] = {
+        {"--engine", step->section->engines[step->engine]},
+        {"--workload", step->section->groups[step->group]},
+        {"--dir", o->dir},
+        {"--value-size", set->value_size},
+        {"--keys", numbers[0]},
+        {"--threads", numbers[1]},
+        {"--seed", numbers[2]},
+        {"--seconds", numbers[3]},
+        {"--overwrite-part", numbers[4]},
+        {"--memory", numbers[5]},
+        {"--filter-bits", numbers[6]},
+        {"--round", numbers[7]},
     };
+    *argv++ = "nokv-bench";
+    *argv++ = "run";
+    *argv++ = "--json";
+    for (size_t i = 0; i < STEP_OPTIONS; i++) {
+        *argv++ = options[i][0];
+        *argv++ = options[i][1];
+    }
+    *argv++ = step->round ? NULL : "--count-syscalls";
+    *argv = NULL;
+}
+
+static bool step_run(struct comparison *c, struct step *step)
+{
+    char numbers[STEP_NUMBERS][STEP_WIDTH];
+    const char *argv[2 * STEP_OPTIONS + 5];
+    step_argv(c, step, numbers, argv);
     uint64_t begin = bench_clock_ns();
     c->phase = 0;
     c->strange = false;
     bool ok = child_run(argv, line_take, c) && !c->strange;
     step->seconds = (double)(bench_clock_ns() - begin) / 1e9;
     if (!ok && !child_interrupted())
-        fprintf(stderr, "nokv-bench: %s failed in %s\n", engine, group);
+        fprintf(stderr, "nokv-bench: %s failed in %s\n", step->section->engines[step->engine],
+                step->section->groups[step->group]);
     return ok;
 }
 
