@@ -8,7 +8,8 @@
  *   rate and latency   over the counted operations; a timed phase discards a warm-up of a fifth of its time
  *   cpu                getrusage() of the whole process, background threads included, over all operations
  *   device bytes       /proc/self/io: bytes that this process caused to be written, less those cancelled because their
- *                      file was gone before they were. The kernel counts a page when it becomes dirty.
+ *                      file was gone before they were. The kernel counts a page when it becomes dirty. Negative when
+ *                      more was cancelled that an earlier phase had counted
  *   block device bytes what the whole device wrote, from before the phase until all was synced after it: the truth, if
  *                      nobody else was writing. Between two phases that write nothing is synced, as that would give the
  *                      second one time and writes for nothing: then only their sum means something
@@ -18,6 +19,10 @@
  *   disk               what the files below the directory occupy at the phase's end, and the largest of samples every
  *                      100 ms, or less often when there are so many files that it would take more than a fiftieth of a
  *                      processor. A file that was removed and is still open is not seen.
+ *   system calls, page faults, context switches
+ *                      of the whole process over all operations, the sampler's own left out. Some ten system calls and
+ *                      a few faults that start the phase's threads are in it: they show where a phase is one operation.
+ *                      System calls only with --count-syscalls (nokv_bench_usage.c says why)
  *   totals             bytes put and bytes written since the database was opened first, and what is live: they make
  *                      write and space amplification at the end of any phase, however many came before
  *
@@ -27,41 +32,23 @@
  * untimed: every engine starts its reads with all of its data in the page cache and with an idle disk.
  */
 #include "nokv_bench_run.h"
+#include "nokv_bench_result.h"
+#include "nokv_bench_usage.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <pthread.h>
-#include <stdatomic.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
-#include <time.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
-enum { SAMPLE_MS = 50, DISK_SAMPLE_MS = 100, DISK_SAMPLE_PART = 50, DISK_SPACE_FACTOR = 8 };
-
-struct phase {
-    const struct workload *workload;
-    unsigned threads;
-};
-
-/* What is read from the system before and after a phase. */
-struct usage {
-    uint64_t clock_ns, cpu_ns, machine_cpu_ns, device_bytes, blockdev_bytes;
-};
-
-struct result {
-    const struct phase *phase;
-    double seconds, ops_per_sec, cpu_us_per_op, other_cores;
-    uint64_t ops, user_bytes, found, missing, wrong;
-    uint64_t device_bytes, blockdev_bytes, disk_bytes, disk_peak_bytes, peak_rss_bytes, peak_anon_bytes;
-    uint64_t live_bytes;                                                 /* keys and newest values, at the end */
-    uint64_t total_user_bytes, total_device_bytes, total_blockdev_bytes; /* put and written since the first open */
-    struct latency latency;
-};
+enum { DISK_SPACE_FACTOR = 8 };
 
 const struct engine *engine_find(const char *name)
 {
@@ -69,107 +56,6 @@ const struct engine *engine_find(const char *name)
         if (strcmp((*e)->name, name) == 0)
             return *e;
     return NULL;
-}
-
-/* ---- system figures ------------------------------------------------------------------------------------------- */
-
-static uint64_t device_bytes(void)
-{
-    return bench_proc_io("write_bytes") - bench_proc_io("cancelled_write_bytes");
-}
-
-/* Bytes that the device below `dir` has written since boot; 0 where the kernel does not tell. */
-static uint64_t blockdev_bytes(const char *dir)
-{
-    struct stat st;
-    char path[64];
-    if (stat(dir, &st) != 0)
-        return 0;
-    snprintf(path, sizeof path, "/sys/dev/block/%u:%u/stat", major(st.st_dev), minor(st.st_dev));
-    FILE *f = fopen(path, "re");
-    uint64_t sectors = 0;
-    if (f && fscanf(f, "%*u %*u %*u %*u %*u %*u %lu", &sectors) != 1)
-        sectors = 0;
-    if (f)
-        fclose(f);
-    return sectors * 512;
-}
-
-/* Processor time that all processes and the host's other guests (steal) used since boot. */
-static uint64_t machine_cpu_ns(void)
-{
-    uint64_t v[8] = {0};
-    FILE *f = fopen("/proc/stat", "re");
-    if (!f)
-        return 0;
-    int n = fscanf(f, "cpu %lu %lu %lu %lu %lu %lu %lu %lu", &v[0], &v[1], &v[2], &v[3], &v[4], &v[5], &v[6], &v[7]);
-    fclose(f);
-    uint64_t ticks = v[0] + v[1] + v[2] + v[5] + v[6] + v[7]; /* idle and waiting for I/O left out */
-    return n == 8 ? ticks * (1000000000u / (uint64_t)sysconf(_SC_CLK_TCK)) : 0;
-}
-
-static void usage_take(const struct run *run, struct usage *usage)
-{
-    usage->device_bytes = device_bytes();
-    usage->blockdev_bytes = blockdev_bytes(run->dir);
-    usage->cpu_ns = bench_cpu_ns();
-    usage->machine_cpu_ns = machine_cpu_ns() - bench_cpu_excluded_ns();
-    usage->clock_ns = bench_clock_ns();
-}
-
-static uint64_t max_u64(uint64_t a, uint64_t b)
-{
-    return a > b ? a : b;
-}
-
-/* Samples anonymous memory and the size of the directory until told to stop. */
-struct sampler {
-    const char *dir; /* set before the start, then constant */
-    pthread_t thread;
-    _Atomic bool stop;                       /* relaxed: only ends a loop, guards no data */
-    uint64_t anon_bytes_max, disk_bytes_max; /* owned by the thread until it is joined */
-};
-
-static void *sampler_main(void *arg)
-{
-    struct sampler *s = arg;
-    uint64_t disk_due = 0; /* on the clock */
-    bench_cpu_exclude_begin();
-    while (!atomic_load_explicit(&s->stop, memory_order_relaxed)) {
-        uint64_t begin = bench_clock_ns();
-        s->anon_bytes_max = max_u64(s->anon_bytes_max, bench_proc_status_bytes("RssAnon"));
-        if (begin >= disk_due) {
-            s->disk_bytes_max = max_u64(s->disk_bytes_max, bench_dir_bytes(s->dir));
-            uint64_t cost = bench_clock_ns() - begin;
-            disk_due = begin + max_u64(DISK_SAMPLE_MS * 1000000ul, cost * DISK_SAMPLE_PART);
-        }
-        nanosleep(&(struct timespec){0, SAMPLE_MS * 1000000l}, NULL);
-    }
-    bench_cpu_exclude_end();
-    return NULL;
-}
-
-static void sampler_start(struct sampler *s, const char *dir)
-{
-    *s = (struct sampler){.dir = dir};
-    if (pthread_create(&s->thread, NULL, sampler_main, s) != 0)
-        bench_die("pthread_create failed");
-}
-
-static void sampler_stop(struct sampler *s)
-{
-    atomic_store_explicit(&s->stop, true, memory_order_relaxed);
-    pthread_join(s->thread, NULL);
-}
-
-static void peak_reset(void)
-{
-    int fd = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);
-    if (fd >= 0) {
-        if (write(fd, "5", 1) != 1)
-            fprintf(stderr, "nokv-bench: VmHWM cannot be reset: peak memory is of all phases so far\n");
-        close(fd);
-    }
 }
 
 /* ---- the database as a whole ---------------------------------------------------------------------------------- */
@@ -238,11 +124,13 @@ static void run_warm(const struct run *run)
 struct start {
     pthread_barrier_t ready;
     const struct workload *workload;
+    _Atomic bool stop; /* relaxed: only ends a loop, guards no data */
 };
 
 struct thread {
     pthread_t id;
     struct start *start;
+    void (*body)(struct worker *worker);
     struct worker worker;
 };
 
@@ -251,28 +139,53 @@ static void *thread_main(void *arg)
     struct thread *t = arg;
     struct worker *w = &t->worker;
     w->session = w->engine->session_begin(w->run->db);
+    w->value = bench_alloc(w->run->data.value_size_max);
+    w->stop = &t->start->stop;
     pthread_barrier_wait(&t->start->ready);
     w->begin = w->last = w->end = ticks_now();
-    if (t->start->workload->timed) {
+    if (t->start->workload->timed && t->body == t->start->workload->body) {
         double ticks = w->run->options->seconds * 1e9 * ticks_per_ns();
         w->warm_until = w->begin + (uint64_t)(ticks * 0.2);
         w->deadline = w->begin + (uint64_t)(ticks * 1.2);
     }
-    t->start->workload->body(w);
+    t->body(w);
+    free(w->value);
     w->engine->session_end(w->session);
     return NULL;
+}
+
+static void thread_start(struct run *run, struct start *start, struct thread *thread, unsigned index, unsigned count,
+                         void (*body)(struct worker *worker))
+{
+    *thread = (struct thread){.start = start, .body = body};
+    thread->worker = (struct worker){.run = run, .engine = run->engine, .index = index, .count = count};
+    if (pthread_create(&thread->id, NULL, thread_main, thread) != 0)
+        bench_die("pthread_create failed");
+}
+
+/* What of a thread is there for the whole run and counts for every thread, background or not. */
+static void run_add(struct run *run, const struct worker *w, struct result *result)
+{
+    run->put_bytes += w->put_bytes;
+    run->live_bytes += (uint64_t)w->live_bytes;
+    result->wrong += w->wrong;
+}
+
+static double worker_ops_per_sec(const struct worker *w)
+{
+    double seconds = (double)(w->end - w->begin) / ticks_per_ns() / 1e9;
+    return seconds > 0 ? (double)w->ops / seconds : 0;
 }
 
 static void result_add(struct result *result, const struct worker *w, uint64_t *ops_all)
 {
     double seconds = (double)(w->end - w->begin) / ticks_per_ns() / 1e9;
     result->ops += w->ops;
-    result->ops_per_sec += seconds > 0 ? (double)w->ops / seconds : 0;
+    result->ops_per_sec += worker_ops_per_sec(w);
     result->seconds = seconds > result->seconds ? seconds : result->seconds;
     result->user_bytes += w->user_bytes;
     result->found += w->found;
     result->missing += w->missing;
-    result->wrong += w->wrong;
     latency_merge(&result->latency, &w->latency);
     *ops_all += w->ops_all;
 }
@@ -281,18 +194,25 @@ static void result_add(struct result *result, const struct worker *w, uint64_t *
 static uint64_t threads_run(struct run *run, const struct phase *phase, struct result *result)
 {
     struct start start = {.workload = phase->workload};
-    struct thread *threads = bench_alloc(phase->threads * sizeof *threads);
+    unsigned count = phase->threads, background = phase->workload->background != NULL;
+    struct thread *threads = bench_alloc((count + background) * sizeof *threads);
     uint64_t ops_all = 0;
-    pthread_barrier_init(&start.ready, NULL, phase->threads);
-    for (unsigned i = 0; i < phase->threads; i++) {
-        threads[i].start = &start;
-        threads[i].worker = (struct worker){.run = run, .engine = run->engine, .index = i, .count = phase->threads};
-        if (pthread_create(&threads[i].id, NULL, thread_main, &threads[i]) != 0)
-            bench_die("pthread_create failed");
-    }
-    for (unsigned i = 0; i < phase->threads; i++) {
+    pthread_barrier_init(&start.ready, NULL, count + background);
+    for (unsigned i = 0; i < count; i++)
+        thread_start(run, &start, &threads[i], i, count, phase->workload->body);
+    if (background)
+        thread_start(run, &start, &threads[count], count, count, phase->workload->background);
+    for (unsigned i = 0; i < count; i++) {
         pthread_join(threads[i].id, NULL);
         result_add(result, &threads[i].worker, &ops_all);
+        run_add(run, &threads[i].worker, result);
+    }
+    if (background) {
+        atomic_store_explicit(&start.stop, true, memory_order_relaxed);
+        pthread_join(threads[count].id, NULL);
+        run_add(run, &threads[count].worker, result);
+        result->background_ops_per_sec = worker_ops_per_sec(&threads[count].worker);
+        result->wrong += result->background_ops_per_sec == 0; /* starved: not what was to be measured */
     }
     pthread_barrier_destroy(&start.ready);
     free(threads);
@@ -309,110 +229,91 @@ static uint64_t whole_run(struct run *run, const struct phase *phase, struct res
 }
 
 /* What was put, what is live and what the disk saw of it since the beginning. */
-static void totals_take(struct run *run, const struct phase *phase, uint64_t ops_all, struct result *result)
+static void totals_take(const struct run *run, struct result *result)
 {
-    uint64_t entry_bytes = DATA_KEY_SIZE + run->data.value_size;
-    if (phase->workload->body && !phase->workload->reads)
-        run->put_bytes += ops_all * entry_bytes;
-    if (phase->workload->fills)
-        run->live_keys = ops_all < run->data.keys ? ops_all : run->data.keys;
-    result->live_bytes = run->live_keys * entry_bytes;
+    result->live_bytes = run->live_bytes;
+    result->driver_bytes = model_bytes(&run->model);
     result->total_user_bytes = run->put_bytes;
     result->total_device_bytes = device_bytes() - run->device_bytes_begin;
     result->total_blockdev_bytes = blockdev_bytes(run->dir) - run->blockdev_bytes_begin;
+}
+
+/* Looks at what is there beyond what the phase itself saw; untimed. */
+static void phase_check(struct run *run, const struct phase *phase, struct result *result)
+{
+    struct worker w = {.run = run, .engine = run->engine, .count = 1};
+    w.session = run->engine->session_begin(run->db);
+    phase->workload->check(&w);
+    run->engine->session_end(w.session);
+    result->found += w.found;
+    result->missing += w.missing;
+    result->wrong += w.wrong;
 }
 
 /* `sync_after`: so that all that the phase left to the kernel counts in what the device wrote; untimed. */
 static void phase_run(struct run *run, const struct phase *phase, bool sync_after, struct result *result)
 {
     struct usage before, after;
+    struct counters counters_before, counters_after;
     struct sampler sampler;
     *result = (struct result){.phase = phase};
+    uint64_t keys_before = run->model.keys;
+    if (phase->workload->body && phase->workload->reads && model_count(&run->model) == 0)
+        bench_die("%s: every key was deleted", phase->workload->name);
     run->generation += phase->workload->overwrites;
+    run->model.generation += phase->workload->overwrites;
+    if (phase->workload->prepare)
+        phase->workload->prepare(run);
     peak_reset();
-    usage_take(run, &before);
+    usage_take(run->dir, &before);
+    counters_take(&counters_before);
     sampler_start(&sampler, run->dir);
     uint64_t ops_all = phase->workload->body ? threads_run(run, phase, result) : whole_run(run, phase, result);
-    usage_take(run, &after);
+    counters_take(&counters_after);
+    usage_take(run->dir, &after);
     uint64_t cpu_ns = after.cpu_ns - before.cpu_ns;
     sampler_stop(&sampler);
+    result->ops_all = ops_all;
+    result->counters = counters_between(&counters_before, &counters_after, &sampler.counters);
     result->peak_anon_bytes = sampler.anon_bytes_max;
     result->peak_rss_bytes = bench_proc_status_bytes("VmHWM");
     result->cpu_us_per_op = (double)cpu_ns / 1000.0 / (double)ops_all;
     double others = (double)(after.machine_cpu_ns - before.machine_cpu_ns) - (double)cpu_ns;
     result->other_cores = others / (double)(after.clock_ns - before.clock_ns);
-    result->device_bytes = after.device_bytes - before.device_bytes;
+    result->device_bytes = (int64_t)(after.device_bytes - before.device_bytes);
     if (sync_after)
         dir_sync(run->dir);
     result->blockdev_bytes = blockdev_bytes(run->dir) - before.blockdev_bytes;
     result->disk_bytes = bench_dir_bytes(run->dir);
     result->disk_peak_bytes = max_u64(sampler.disk_bytes_max, result->disk_bytes);
-    totals_take(run, phase, ops_all, result);
-}
-
-/* Keys and values per second, in and out; of all threads together. */
-static double mb_per_sec(const struct result *r)
-{
-    return r->ops ? r->ops_per_sec * (double)r->user_bytes / (double)r->ops / 1e6 : 0;
-}
-
-static double ratio(uint64_t part, uint64_t whole)
-{
-    return whole ? (double)part / (double)whole : 0;
-}
-
-/* ---- printing ------------------------------------------------------------------------------------------------- */
-
-static void result_print_json(const struct run *run, const struct result *r)
-{
-    const struct run_options *o = run->options;
-    printf("{\"engine\":\"%s\",\"version\":\"%s\",\"workload\":\"%s\",\"after\":\"%s\",\"generation\":%lu,\"round\":%u,"
-           "\"keys\":%lu,\"key_"
-           "size\":%d,"
-           "\"value_size\":%zu,\"threads\":%u,\"durable\":%s,\"memory_bytes\":%lu,\"filter_bits\":%u,\"seed\":%lu,",
-           run->engine->name, run->engine->version(), r->phase->workload->name, run->after, run->generation, o->round,
-           o->keys, DATA_KEY_SIZE, o->value_size, r->phase->threads, run->config.durable ? "true" : "false",
-           o->memory_bytes, o->filter_bits, o->seed);
-    printf("\"ops\":%lu,\"seconds\":%.6f,\"ops_per_sec\":%.1f,\"mb_per_sec\":%.3f,\"p50_us\":%.3f,\"p99_us\":%.3f,"
-           "\"p999_us\":%.3f,"
-           "\"max_us\":%.3f,\"cpu_us_per_op\":%.3f,\"other_cores\":%.3f,",
-           r->ops, r->seconds, r->ops_per_sec, mb_per_sec(r), latency_us(&r->latency, 0.5),
-           latency_us(&r->latency, 0.99), latency_us(&r->latency, 0.999), latency_max_us(&r->latency), r->cpu_us_per_op,
-           r->other_cores);
-    printf("\"user_bytes\":%lu,\"device_bytes\":%lu,\"blockdev_bytes\":%lu,\"disk_bytes\":%lu,\"peak_rss_bytes\":%lu,"
-           "\"peak_anon_bytes\":%lu,\"found\":%lu,\"missing\":%lu,\"wrong\":%lu,",
-           r->user_bytes, r->device_bytes, r->blockdev_bytes, r->disk_bytes, r->peak_rss_bytes, r->peak_anon_bytes,
-           r->found, r->missing, r->wrong);
-    printf("\"disk_peak_bytes\":%lu,\"live_bytes\":%lu,\"space_amp\":%.4f,\"space_amp_peak\":%.4f,"
-           "\"total_user_bytes\":%lu,\"total_device_bytes\":%lu,\"total_blockdev_bytes\":%lu,\"write_amp\":%.4f,"
-           "\"write_amp_blockdev\":%.4f}\n",
-           r->disk_peak_bytes, r->live_bytes, ratio(r->disk_bytes, r->live_bytes),
-           ratio(r->disk_peak_bytes, r->live_bytes), r->total_user_bytes, r->total_device_bytes,
-           r->total_blockdev_bytes, ratio(r->total_device_bytes, r->total_user_bytes),
-           ratio(r->total_blockdev_bytes, r->total_user_bytes));
-    fflush(stdout);
-}
-
-static void result_print_text(const struct run *run, const struct result *r)
-{
-    char rate[16];
-    printf("%-12s %-10s %2ut ", run->engine->name, r->phase->workload->name, r->phase->threads);
-    if (r->phase->workload->body)
-        printf("%9s op/s  %6.0f MB/s  p50 %7.2f  p99 %8.2f  p99.9 %8.2f  max %9.0f us  cpu %6.2f us/op  ",
-               bench_human(r->ops_per_sec, rate), mb_per_sec(r), latency_us(&r->latency, 0.5),
-               latency_us(&r->latency, 0.99), latency_us(&r->latency, 0.999), latency_max_us(&r->latency),
-               r->cpu_us_per_op);
-    printf("%6.2f s  written %5.0f MB (device %5.0f; in all %.2f per user byte)  disk %5.0f MB, peak %5.0f (%.2f, peak "
-           "%.2f of live)  rss %4.0f MB (anon %4.0f)  wrong %lu\n",
-           r->seconds, (double)r->device_bytes / 1e6, (double)r->blockdev_bytes / 1e6,
-           ratio(r->total_device_bytes, r->total_user_bytes), (double)r->disk_bytes / 1e6,
-           (double)r->disk_peak_bytes / 1e6, ratio(r->disk_bytes, r->live_bytes),
-           ratio(r->disk_peak_bytes, r->live_bytes), (double)r->peak_rss_bytes / 1e6, (double)r->peak_anon_bytes / 1e6,
-           r->wrong);
-    fflush(stdout);
+    if (phase->workload->done)
+        phase->workload->done(run);
+    result->inserted = run->model.keys - keys_before;
+    totals_take(run, result);
+    if (phase->workload->check)
+        phase_check(run, phase, result);
 }
 
 /* ---- a run ---------------------------------------------------------------------------------------------------- */
+
+/* Does `phase`, number `count - 1` of its list, have before it what it needs? */
+static void phase_check_order(const struct run_options *options, const struct phase *phases, unsigned count)
+{
+    const struct workload *w = phases[count - 1].workload;
+    bool needs = w->needs != NULL;
+    if (w->fills && (count > 1 || options->existing))
+        bench_die("%s needs an empty database: put it first (compare splits such lists)", w->name);
+    for (unsigned i = 0; i + 1 < count; i++) {
+        const struct workload *before = phases[i].workload;
+        needs = needs && strcmp(w->needs, before->name) != 0;
+        if (before->partial && (w->body || w->check))
+            bench_die("%s does not put every key: %s cannot tell what is there after it", before->name, w->name);
+        if (before->kills && w->kills)
+            bench_die("%s can be there once only", w->name);
+    }
+    if (needs)
+        bench_die("%s needs %s before it in the list", w->name, w->needs);
+}
 
 /* "readhit:2,settle" to phases; returns their number. */
 static unsigned phases_parse(const struct run_options *options, struct phase phases[RUN_PHASES_MAX])
@@ -432,8 +333,7 @@ static unsigned phases_parse(const struct run_options *options, struct phase pha
             phase->threads = (unsigned)strtoul(p + 1, (char **)(uintptr_t)&p, 10);
         if (phase->threads < 1 || phase->threads > RUN_THREADS_MAX || (*p && *p != ','))
             bench_die("%s: threads from 1 to %d are possible", options->workloads, RUN_THREADS_MAX);
-        if (phase->workload->fills && (count > 1 || options->existing))
-            bench_die("%s needs an empty database: put it first (compare splits such lists)", phase->workload->name);
+        phase_check_order(options, phases, count);
         p += *p == ',';
     }
     if (count == 0 || (!phases[0].workload->fills && !options->existing))
@@ -441,9 +341,19 @@ static unsigned phases_parse(const struct run_options *options, struct phase pha
     return count;
 }
 
-static void run_open(struct run *run, const struct run_options *options, bool durable)
+void run_check(const struct run_options *options)
 {
-    *run = (struct run){.options = options, .engine = engine_find(options->engine), .after = ""};
+    struct phase phases[RUN_PHASES_MAX];
+    (void)phases_parse(options, phases);
+}
+
+/* All but the open database. */
+static struct run *run_create(const struct run_options *options, bool durable, bool tracks)
+{
+    struct run *run = mmap(NULL, sizeof *run, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (run == MAP_FAILED)
+        bench_die("out of memory");
+    *run = (struct run){.options = options, .engine = engine_find(options->engine), .after = "", .dirty = true};
     if (!run->engine)
         bench_die("engine \"%s\" is not built in; nokv-bench engines lists those that are", options->engine);
     snprintf(run->dir, sizeof run->dir, "%s/nokv-bench-%s", options->dir, options->engine);
@@ -461,39 +371,100 @@ static void run_open(struct run *run, const struct run_options *options, bool du
         .filter_bits = options->filter_bits,
         .durable = durable,
     };
-    data_init(&run->data, options->seed, options->keys, options->value_size);
-    run->live_keys = options->existing ? options->keys : 0;
+    if (options->value_mixed)
+        data_init_mixed(&run->data, options->seed, options->keys);
+    else
+        data_init(&run->data, options->seed, options->keys, options->value_size);
+    model_init(&run->model, options->keys, options->overwrite_part, tracks);
+    run->live_bytes = options->existing ? model_live_bytes(&run->model, &run->data) : 0;
     run->device_bytes_begin = device_bytes();
     run->blockdev_bytes_begin = blockdev_bytes(run->dir);
-    run->db = run->engine->open(&run->config);
+    return run;
+}
+
+static void run_destroy(struct run *run)
+{
+    run->engine->close(run->db);
+    data_deinit(&run->data);
+    model_deinit(&run->model);
+    if (!run->options->keep)
+        bench_dir_remove(run->dir);
+    munmap(run, sizeof *run);
+}
+
+/* Phases `begin` to `end` - 1, a line of figures for each; `count` phases are in the list. */
+static void phases_walk(struct run *run, const struct phase *phases, unsigned begin, unsigned end, unsigned count)
+{
+    const struct run_options *options = run->options;
+    struct result *result = bench_alloc(sizeof *result);
+    for (unsigned i = begin; i < end; i++) {
+        const struct workload *workload = phases[i].workload;
+        if (workload->reads && run->dirty)
+            run_warm(run);
+        run->dirty = !workload->reads || workload->writes;
+        bool last_of_writes = run->dirty && (i + 1 == count || phases[i + 1].workload->reads);
+        phase_run(run, &phases[i], last_of_writes, result);
+        (options->json ? result_print_json : result_print_text)(run, result);
+        run->walked = i + 1;
+        run->failed = run->failed || result->wrong;
+        if (options->stats && run->engine->stats)
+            run->engine->stats(run->db);
+        if (run->dirty && workload->body)
+            run->after = workload->name;
+        if (workload->kills && result->missing && i + 1 < end) {
+            fprintf(stderr, "nokv-bench: %s: nothing more can be checked after the loss\n", run->engine->name);
+            break;
+        }
+    }
+    free(result);
+}
+
+/*
+ * The phases before "kill", in a process of their own that ends itself by SIGKILL while the database is open. What it
+ * did is in the shared memory of `run`; what it wrote counts for this process once it has been waited for.
+ */
+static void phases_walk_killed(struct run *run, const struct phase *phases, unsigned end, unsigned count)
+{
+    uint64_t device_bytes_begin = run->device_bytes_begin;
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid < 0)
+        bench_die("fork: %s", strerror(errno));
+    if (pid == 0) {
+        run->device_bytes_begin = device_bytes();
+        run->db = run->engine->open(&run->config);
+        phases_walk(run, phases, 0, end, count);
+        kill(getpid(), SIGKILL);
+    }
+    int status;
+    if (waitpid(pid, &status, 0) != pid || !WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL || run->walked != end)
+        exit(2); /* it has said why */
+    run->device_bytes_begin = device_bytes_begin;
+    run->db = NULL;
 }
 
 int run_execute(const struct run_options *options)
 {
     struct phase phases[RUN_PHASES_MAX];
-    unsigned count = phases_parse(options, phases);
-    struct run run;
-    struct result *result = bench_alloc(sizeof *result);
-    bool wrong = false, dirty = true;
-    (void)ticks_per_ns();
-    run_open(&run, options, phases[0].workload->durable);
+    const char *uncounted = options->count_syscalls ? syscalls_begin() : "not asked for (--count-syscalls)";
+    if (options->count_syscalls && uncounted)
+        fprintf(stderr, "nokv-bench: system calls are not counted: %s\n", uncounted);
+    unsigned count = phases_parse(options, phases), killed = count;
+    bool tracks = false;
     for (unsigned i = 0; i < count; i++) {
-        if (phases[i].workload->reads && dirty)
-            run_warm(&run);
-        dirty = !phases[i].workload->reads;
-        bool last_of_writes = dirty && (i + 1 == count || phases[i + 1].workload->reads);
-        phase_run(&run, &phases[i], last_of_writes, result);
-        (options->json ? result_print_json : result_print_text)(&run, result);
-        wrong = wrong || result->wrong;
-        if (options->stats && run.engine->stats)
-            run.engine->stats(run.db);
-        if (!phases[i].workload->reads && phases[i].workload->body)
-            run.after = phases[i].workload->name;
+        tracks = tracks || phases[i].workload->tracks;
+        killed = phases[i].workload->kills ? i : killed;
     }
-    run.engine->close(run.db);
-    data_deinit(&run.data);
-    free(result);
-    if (!options->keep)
-        bench_dir_remove(run.dir);
-    return wrong;
+    (void)ticks_per_ns();
+    struct run *run = run_create(options, phases[0].workload->durable, tracks);
+    run->uncounted = uncounted;
+    if (killed < count)
+        phases_walk_killed(run, phases, killed, count);
+    else
+        run->db = run->engine->open(&run->config);
+    phases_walk(run, phases, killed < count ? killed : 0, count, count);
+    bool failed = run->failed;
+    run_destroy(run);
+    syscalls_end();
+    return failed;
 }

@@ -8,6 +8,8 @@
 #include "engines/engine.h"
 #include "nokv_bench_data.h"
 #include "nokv_bench_latency.h"
+#include "nokv_bench_model.h"
+#include "nokv_bench_zipf.h"
 
 enum { RUN_PHASES_MAX = 64, RUN_THREADS_MAX = 256 };
 
@@ -17,7 +19,8 @@ struct run_options {
     const char *workloads; /* "fillrandom,settle,readhit:2": name and, if not `threads`, the number of threads */
     const char *dir;       /* a directory of our own is made below it and removed at the end */
     uint64_t keys;
-    size_t value_size;
+    size_t value_size; /* the mean one when sizes are mixed */
+    bool value_mixed;
     unsigned threads;
     uint64_t seed;
     double seconds;          /* per phase that reads at random or puts durably */
@@ -26,9 +29,10 @@ struct run_options {
     unsigned filter_bits;
     unsigned round; /* copied into the results */
     bool json;
-    bool stats;    /* after each phase, the engine's own statistics to standard error */
-    bool keep;     /* leave the database behind ... */
-    bool existing; /* ... and take up one that was left: it must hold `keys` keys of the same seed */
+    bool count_syscalls; /* where the kernel lets us; each takes longer then */
+    bool stats;          /* after each phase, the engine's own statistics to standard error */
+    bool keep;           /* leave the database behind ... */
+    bool existing;       /* ... and take up one that was left: it must hold `keys` keys of the same seed */
 };
 
 struct run;
@@ -44,7 +48,11 @@ struct worker {
     uint64_t warm_until, deadline; /* ticks; 0: none */
     uint64_t ops, ops_all;         /* counted, and with the warm-up */
     uint64_t user_bytes;           /* keys and values that were written, or came back */
+    uint64_t put_bytes;            /* those that were put, and keys that were deleted, with the warm-up */
+    int64_t live_bytes;            /* what the puts and deletes of this thread added to what is there */
     uint64_t found, missing, wrong;
+    uint8_t *value;           /* a buffer for one */
+    const _Atomic bool *stop; /* relaxed; of a background thread: the others are done */
     struct latency latency;
 };
 
@@ -53,29 +61,45 @@ struct workload {
     const char *name;
     const char *text; /* one line for --help */
     void (*body)(struct worker *worker);
-    uint64_t (*whole)(struct run *run); /* returns nanoseconds that do not count */
+    uint64_t (*whole)(struct run *run);        /* returns nanoseconds that do not count */
+    void (*background)(struct worker *worker); /* one more thread, until `stop`; its operations do not count */
+    void (*prepare)(struct run *run);          /* before the clock starts */
+    void (*done)(struct run *run);             /* after the last thread: what the model has to know */
+    void (*check)(struct worker *worker);      /* after the figures were taken: counts found, missing and wrong */
+    const char *needs;                         /* a workload that must have run before */
     bool fills;   /* needs an empty database: begins a group of phases with a process of its own */
     bool durable; /* the engine is opened for durable puts */
     bool timed;   /* runs for options->seconds after a warm-up of a fifth of that; else a fixed number of operations */
     bool reads;   /* expects a settled database: its files are brought into the page cache first, untimed */
+    bool writes;  /* reads, and writes as well */
     bool overwrites; /* makes a new version of the keys */
+    bool partial;    /* leaves keys out: nothing can be read after it */
+    bool tracks;     /* calls model_track() */
+    bool kills;      /* what is before it runs in a process of its own, which is then killed */
 };
 
 extern const struct workload workloads[];                              /* ends with a NULL name */
 const struct workload *workload_find(const char *name, size_t length); /* NULL when there is none */
 
+/* Shared with the process that is killed in "kill"; what it points to is constant, or of one process. */
 struct run {
     const struct run_options *options;
     const struct engine *engine;
-    void *db;
+    void *db; /* of this process */
     struct engine_config config;
     struct data data;
+    struct model model;
+    struct zipf zipf; /* of the phase */
     char dir[4096];
     const char *after;   /* the workload that wrote last: reads after a fill and after overwrites are not the same */
     uint64_t generation; /* of overwrites: the version of the keys that overwrite touches */
-    uint64_t live_keys;  /* present now */
+    uint64_t live_bytes; /* keys and newest values that are there now */
     uint64_t put_bytes;  /* keys and values put since the first open, those of warm-ups included */
+    bool dirty;          /* the last phase wrote: files are brought into the page cache before the next one reads */
+    unsigned walked;     /* phases that are done */
+    bool failed;         /* something came back wrong */
     uint64_t device_bytes_begin, blockdev_bytes_begin; /* before it */
+    const char *uncounted;                             /* why system calls are not counted; NULL: they are */
 };
 
 /* Close and open again; the phase "reopen". */
@@ -103,6 +127,8 @@ static inline bool worker_op(struct worker *w, uint64_t user_bytes)
 }
 
 const struct engine *engine_find(const char *name); /* NULL when it is not built in */
+/* Ends the program with a message when the list of workloads cannot be run. */
+void run_check(const struct run_options *options);
 /* Walk through the phases and print a line for each. Returns the exit code: 0, or 1 when something came back wrong. */
 int run_execute(const struct run_options *options);
 

@@ -6,7 +6,8 @@
  * adapter ends the process (bench_die) on any error of the engine: a figure with an error in it is no figure.
  *
  * A session is what one thread works through: handles, transactions and buffers that the engine wants per thread. It
- * belongs to that thread. The value of get() is borrowed until get_done(); an entry of a scan until the next step.
+ * belongs to that thread. Values of get() and multi_get() are borrowed until get_done(); an entry of a scan until the
+ * next step.
  */
 #ifndef BENCH_ENGINES_ENGINE_H
 #define BENCH_ENGINES_ENGINE_H
@@ -29,12 +30,14 @@ struct engine_config {
     bool durable;          /* every put on stable storage before it returns; else no sync at all */
 };
 
+enum { ENGINE_BATCH_MAX = 64 }; /* keys of one multi_get() */
+
 struct engine {
     const char *name;
     const char *package; /* Debian's, for the message that it is missing */
     const char *terms;   /* one line for the report: how it was set up, and what is weaker than in the others */
-    bool survives_kill;
     const char *(*version)(void);
+    bool survives_kill; /* a put without sync that was acknowledged is there after the process was killed */
 
     void *(*open)(const struct engine_config *config); /* creates the database when there is none */
     void (*close)(void *db);
@@ -48,19 +51,23 @@ struct engine {
     void *(*session_begin)(void *db);
     void (*session_end)(void *session);
     void (*put)(void *session, struct bytes key, struct bytes value);
-    void (*del)(void *session, struct bytes key);                          // delete; a key that is absent is no error
+    void (*del)(void *session, struct bytes key);                          /* a key that is absent is no error */
     bool (*get)(void *session, struct bytes key, struct bytes *out_value); /* false: not found, no get_done() */
     void (*get_done)(void *session);
+    /* All keys of a batch in one call; out_values[i].data NULL: not found. get_done() releases all of them, and is
+     * called when none was found as well. NULL in the table: the engine has no such call, and the driver loops over
+     * get(). REQUIRES: 1 <= count <= ENGINE_BATCH_MAX. */
+    void (*multi_get)(void *session, unsigned count, const struct bytes *keys, struct bytes *out_values);
     /* First entry at or after `key`; begins a scan over the newest state unless this session has one open already. */
     bool (*seek)(void *session, struct bytes key);
-    bool (*next)(void *session); /* REQUIRES: the last seek() or next() returned true */
+    /* Last entry at or before `key`; begins a scan as seek() does. */
+    bool (*seek_back)(void *session, struct bytes key);
+    bool (*next)(void *session); /* REQUIRES: the last seek(), seek_back(), next() or prev() returned true */
+    bool (*prev)(void *session); /* REQUIRES: as next() */
     /* REQUIRES of both: as next(). The key alone does not ask the engine for the value. */
     void (*key)(void *session, struct bytes *out_key);
     void (*entry)(void *session, struct bytes *out_key, struct bytes *out_value);
     void (*scan_done)(void *session);
-    bool (*seek_back)(void *session, struct bytes key); // last entry at or before key; begins a scan like seek()
-    bool (*prev)(void *session);                        // REQUIRES as next()
-    void (*multi_get)(void *session, unsigned count, const struct bytes *keys, struct bytes *out_values);
 };
 
 /* The engines that were built in, NULL-terminated. */

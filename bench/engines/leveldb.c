@@ -164,6 +164,14 @@ static void level_put(void *session, struct bytes key, struct bytes value)
     check(error, "put");
 }
 
+static void level_del(void *session, struct bytes key)
+{
+    struct level_session *s = session;
+    char *error = NULL;
+    leveldb_delete(s->db->db, s->write, key.data, key.size, &error);
+    check(error, "delete");
+}
+
 static bool level_get(void *session, struct bytes key, struct bytes *out_value)
 {
     struct level_session *s = session;
@@ -195,11 +203,16 @@ static bool iter_state(struct level_session *s)
     return false;
 }
 
+static void scan_begin(struct level_session *s)
+{
+    if (!s->iter)
+        s->iter = leveldb_create_iterator(s->db->db, s->read);
+}
+
 static bool level_seek(void *session, struct bytes key)
 {
     struct level_session *s = session;
-    if (!s->iter)
-        s->iter = leveldb_create_iterator(s->db->db, s->read);
+    scan_begin(s);
     leveldb_iter_seek(s->iter, key.data, key.size);
     return iter_state(s);
 }
@@ -209,6 +222,26 @@ static bool level_next(void *session)
     struct level_session *s = session;
     leveldb_iter_next(s->iter);
     return iter_state(s);
+}
+
+static bool level_prev(void *session)
+{
+    struct level_session *s = session;
+    leveldb_iter_prev(s->iter);
+    return iter_state(s);
+}
+
+/* LevelDB can only seek forward: to the first key that is not before the one wanted, and one back unless it is that. */
+static bool level_seek_back(void *session, struct bytes key)
+{
+    struct level_session *s = session;
+    if (!level_seek(session, key)) {
+        leveldb_iter_seek_to_last(s->iter);
+        return iter_state(s);
+    }
+    size_t size;
+    const char *found = leveldb_iter_key(s->iter, &size);
+    return (size == key.size && memcmp(found, key.data, size) == 0) || level_prev(session);
 }
 
 static void level_key(void *session, struct bytes *out_key)
@@ -229,7 +262,8 @@ const struct engine engine_leveldb = {
     .name = "leveldb",
     .package = "libleveldb-dev",
     .terms = "write buffer a quarter of the budget, block cache the rest; Bloom filter; no compression; tables mapped "
-             "(its default); get copies the value",
+             "(its default); get copies the value; multi-get: a loop of gets",
+    .survives_kill = true,
     .version = level_version,
     .open = level_open,
     .close = level_close,
@@ -238,10 +272,13 @@ const struct engine engine_leveldb = {
     .session_begin = level_session_begin,
     .session_end = level_session_end,
     .put = level_put,
+    .del = level_del,
     .get = level_get,
     .get_done = level_get_done,
     .seek = level_seek,
+    .seek_back = level_seek_back,
     .next = level_next,
+    .prev = level_prev,
     .key = level_key,
     .entry = level_entry,
     .scan_done = level_scan_done,

@@ -10,6 +10,7 @@
 #include <lmdb.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "engines/engine.h"
 #include "nokv_bench_util.h"
@@ -107,6 +108,18 @@ static void lmdb_put(void *session, struct bytes key, struct bytes value)
     check(mdb_txn_commit(txn), "txn_commit");
 }
 
+static void lmdb_del(void *session, struct bytes key)
+{
+    struct lmdb_session *s = session;
+    MDB_val k = val(key);
+    MDB_txn *txn;
+    check(mdb_txn_begin(s->db->env, NULL, 0, &txn), "txn_begin");
+    int rc = mdb_del(txn, s->db->dbi, &k, NULL);
+    if (rc != MDB_NOTFOUND)
+        check(rc, "del");
+    check(mdb_txn_commit(txn), "txn_commit");
+}
+
 static bool lmdb_get(void *session, struct bytes key, struct bytes *out_value)
 {
     struct lmdb_session *s = session;
@@ -137,16 +150,37 @@ static bool cursor_move(struct lmdb_session *s, MDB_cursor_op op)
     return true;
 }
 
+static void scan_begin(struct lmdb_session *s)
+{
+    if (s->scanning)
+        return;
+    check(mdb_txn_renew(s->read), "txn_renew");
+    check(mdb_cursor_renew(s->read, s->cursor), "cursor_renew");
+    s->scanning = true;
+}
+
 static bool lmdb_seek(void *session, struct bytes key)
 {
     struct lmdb_session *s = session;
-    if (!s->scanning) {
-        check(mdb_txn_renew(s->read), "txn_renew");
-        check(mdb_cursor_renew(s->read, s->cursor), "cursor_renew");
-        s->scanning = true;
-    }
+    scan_begin(s);
     s->key = val(key);
     return cursor_move(s, MDB_SET_RANGE);
+}
+
+/* LMDB can only seek forward: to the first key that is not before the one wanted, and one back unless it is that. */
+static bool lmdb_seek_back(void *session, struct bytes key)
+{
+    struct lmdb_session *s = session;
+    if (!lmdb_seek(session, key))
+        return cursor_move(s, MDB_LAST);
+    if (s->key.mv_size == key.size && memcmp(s->key.mv_data, key.data, key.size) == 0)
+        return true;
+    return cursor_move(s, MDB_PREV);
+}
+
+static bool lmdb_prev(void *session)
+{
+    return cursor_move(session, MDB_PREV);
 }
 
 static bool lmdb_next(void *session)
@@ -181,7 +215,9 @@ const struct engine engine_lmdb = {
     .package = "liblmdb-dev",
     .terms =
         "one transaction per put; no sync: MDB_WRITEMAP | MDB_NOSYNC (a power cut may corrupt the whole database); "
-        "durable: default flags; no filter, no cache of its own: the page cache is not bounded by the budget",
+        "durable: default flags; no filter, no cache of its own: the page cache is not bounded by the budget; "
+        "multi-get: a loop of gets",
+    .survives_kill = true,
     .version = lmdb_version_text,
     .open = lmdb_open,
     .close = lmdb_close,
@@ -189,10 +225,13 @@ const struct engine engine_lmdb = {
     .session_begin = lmdb_session_begin,
     .session_end = lmdb_session_end,
     .put = lmdb_put,
+    .del = lmdb_del,
     .get = lmdb_get,
     .get_done = lmdb_get_done,
     .seek = lmdb_seek,
+    .seek_back = lmdb_seek_back,
     .next = lmdb_next,
+    .prev = lmdb_prev,
     .key = lmdb_key,
     .entry = lmdb_entry,
     .scan_done = lmdb_scan_done,

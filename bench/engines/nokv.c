@@ -83,6 +83,12 @@ static void nk_put(void *session, struct bytes key, struct bytes value)
     check(nokv_put(s->db, key.data, key.size, value.data, value.size, NULL), "put");
 }
 
+static void nk_del(void *session, struct bytes key)
+{
+    struct session *s = session;
+    check(nokv_delete(s->db, key.data, key.size, NULL), "delete");
+}
+
 static bool nk_get(void *session, struct bytes key, struct bytes *out_value)
 {
     struct session *s = session;
@@ -108,11 +114,16 @@ static bool iter_state(struct session *s)
     return false;
 }
 
+static void scan_begin(struct session *s)
+{
+    if (!s->iter)
+        check(nokv_iter_create(s->db, NULL, &s->iter), "iter_create");
+}
+
 static bool nk_seek(void *session, struct bytes key)
 {
     struct session *s = session;
-    if (!s->iter)
-        check(nokv_iter_create(s->db, NULL, &s->iter), "iter_create");
+    scan_begin(s);
     nokv_iter_seek(s->iter, key.data, key.size);
     return iter_state(s);
 }
@@ -121,6 +132,21 @@ static bool nk_next(void *session)
 {
     struct session *s = session;
     nokv_iter_next(s->iter);
+    return iter_state(s);
+}
+
+static bool nk_seek_back(void *session, struct bytes key)
+{
+    struct session *s = session;
+    scan_begin(s);
+    nokv_iter_seek_for_prev(s->iter, key.data, key.size);
+    return iter_state(s);
+}
+
+static bool nk_prev(void *session)
+{
+    struct session *s = session;
+    nokv_iter_prev(s->iter);
     return iter_state(s);
 }
 
@@ -148,7 +174,8 @@ const struct engine engine_nokv = {
     .terms =
         "four memtables of a quarter of the budget each; filter; no compression; tables mapped; value log as it is by "
         "default: values from 512 bytes on at flush, from 16 KiB on directly, read from 4 KiB on with a copy; "
-        "without sync an acknowledged put still survives kill -9; pinned gets",
+        "without sync an acknowledged put still survives kill -9; pinned gets; multi-get: a loop of gets",
+    .survives_kill = true,
     .version = nokv_version,
     .open = nk_open,
     .close = nk_close,
@@ -157,10 +184,13 @@ const struct engine engine_nokv = {
     .session_begin = nk_session_begin,
     .session_end = nk_session_end,
     .put = nk_put,
+    .del = nk_del,
     .get = nk_get,
     .get_done = nk_get_done,
     .seek = nk_seek,
+    .seek_back = nk_seek_back,
     .next = nk_next,
+    .prev = nk_prev,
     .key = nk_key,
     .entry = nk_entry,
     .scan_done = nk_scan_done,
