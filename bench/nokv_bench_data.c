@@ -112,18 +112,27 @@ void data_value(const struct data *data, uint64_t index, uint64_t version, uint8
     memcpy(out_value, &head, head_size(size));
 }
 
+static bool head_ok(const struct head *head, const uint8_t *value, size_t value_size)
+{
+    if (value_size < HEAD_SIZE)
+        return memcmp(value, head, head_size(value_size)) == 0;
+    return memcmp(value, &head->hash, HASH_SIZE) == 0 && memcmp(value + HASH_SIZE, &head->version, 4) == 0;
+}
+
 bool data_value_ok(const struct data *data, uint64_t index, uint64_t version, struct bytes value)
 {
     struct head head = {.hash = value_hash(data, index, version), .version = (uint32_t)version};
     size_t size = data_value_size(data, index), begin = head_size(size);
-    return value.size == size && memcmp(value.data, &head, begin) == 0 &&
+    return value.size == size && head_ok(&head, value.data, size) &&
            memcmp((const uint8_t *)value.data + begin, value_cut(data, head.hash) + begin, size - begin) == 0;
 }
 
 uint64_t data_value_version(const struct data *data, uint64_t index, uint64_t least, uint64_t most, struct bytes value)
 {
     uint32_t version;
-    if (value.size >= HEAD_SIZE && least < most) {
+    if (least == most)
+        return most > 0 && data_value_ok(data, index, most, value) ? most : 0;
+    if (value.size >= HEAD_SIZE) {
         memcpy(&version, (const uint8_t *)value.data + HASH_SIZE, sizeof version);
         bool ok = least <= version && version <= most && data_value_ok(data, index, version, value);
         return ok ? version : 0;
