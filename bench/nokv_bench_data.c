@@ -89,6 +89,20 @@ void data_key(uint64_t index, bool present, char out_key[DATA_KEY_SIZE])
     memcpy(out_key + 8, &low, 8);
 }
 
+uint64_t data_key_index(struct bytes key)
+{
+    const uint8_t *digits = key.data;
+    uint64_t number = 0;
+    if (key.size != DATA_KEY_SIZE)
+        return UINT64_MAX;
+    for (unsigned i = 0; i < DATA_KEY_SIZE; i++) {
+        if (digits[i] < '0' || digits[i] > '9')
+            return UINT64_MAX;
+        number = number * 10 + (digits[i] - '0');
+    }
+    return number % 2 == 0 ? number / 2 : UINT64_MAX;
+}
+
 static uint64_t value_hash(const struct data *data, uint64_t index, uint64_t version)
 {
     return bench_mix((index << 16 ^ version) + data->seed * 0x9e3779b97f4a7c15u);
