@@ -89,6 +89,20 @@ void data_key(uint64_t index, bool present, char out_key[DATA_KEY_SIZE])
     memcpy(out_key + 8, &low, 8);
 }
 
+uint64_t data_key_index(struct bytes key)
+{
+    const uint8_t *digits = key.data;
+    uint64_t number = 0;
+    if (key.size != DATA_KEY_SIZE)
+        return UINT64_MAX;
+    for (unsigned i = 0; i < DATA_KEY_SIZE; i++) {
+        if (digits[i] < '0' || digits[i] > '9')
+            return UINT64_MAX;
+        number = number * 10 + (digits[i] - '0');
+    }
+    return number % 2 == 0 ? number / 2 : UINT64_MAX;
+}
+
 static uint64_t value_hash(const struct data *data, uint64_t index, uint64_t version)
 {
     return bench_mix((index << 16 ^ version) + data->seed * 0x9e3779b97f4a7c15u);
@@ -112,18 +126,27 @@ void data_value(const struct data *data, uint64_t index, uint64_t version, uint8
     memcpy(out_value, &head, head_size(size));
 }
 
+static bool head_ok(const struct head *head, const uint8_t *value, size_t value_size)
+{
+    if (value_size < HEAD_SIZE)
+        return memcmp(value, head, head_size(value_size)) == 0;
+    return memcmp(value, &head->hash, HASH_SIZE) == 0 && memcmp(value + HASH_SIZE, &head->version, 4) == 0;
+}
+
 bool data_value_ok(const struct data *data, uint64_t index, uint64_t version, struct bytes value)
 {
     struct head head = {.hash = value_hash(data, index, version), .version = (uint32_t)version};
     size_t size = data_value_size(data, index), begin = head_size(size);
-    return value.size == size && memcmp(value.data, &head, begin) == 0 &&
+    return value.size == size && head_ok(&head, value.data, size) &&
            memcmp((const uint8_t *)value.data + begin, value_cut(data, head.hash) + begin, size - begin) == 0;
 }
 
 uint64_t data_value_version(const struct data *data, uint64_t index, uint64_t least, uint64_t most, struct bytes value)
 {
     uint32_t version;
-    if (value.size >= HEAD_SIZE && least < most) {
+    if (least == most)
+        return most > 0 && data_value_ok(data, index, most, value) ? most : 0;
+    if (value.size >= HEAD_SIZE) {
         memcpy(&version, (const uint8_t *)value.data + HASH_SIZE, sizeof version);
         bool ok = least <= version && version <= most && data_value_ok(data, index, version, value);
         return ok ? version : 0;

@@ -29,6 +29,8 @@ void data_deinit(struct data *data);
 
 /* The present key number `index`, or the absent key that follows it. */
 void data_key(uint64_t index, bool present, char out_key[DATA_KEY_SIZE]);
+/* The index of a present key, or UINT64_MAX when it is none. */
+uint64_t data_key_index(struct bytes key);
 /* Bytes of a mixed value in the mean. */
 size_t data_mixed_mean(void);
 /* Of all versions of this key's value. */

@@ -44,27 +44,38 @@ static void value_check(struct worker *w, uint64_t index, struct bytes value)
         w->wrong++;
 }
 
+/* The scan stands on a key that must not be there: one whose delete was lost, or one that never was. */
+static void surplus_check(struct worker *w)
+{
+    struct bytes key;
+    w->engine->key(w->session, &key);
+    if (data_key_index(key) < w->run->model.keys)
+        lost(w);
+    else
+        w->wrong++;
+}
+
 void kill_check(struct worker *w)
 {
     const struct model *model = &w->run->model;
-    char expected[DATA_KEY_SIZE], first[DATA_KEY_SIZE];
-    struct bytes key, value;
+    char first[DATA_KEY_SIZE];
     uint64_t index = model_at_or_after(model, 0);
     data_key(0, true, first);
     bool valid = w->engine->seek(w->session, (struct bytes){first, sizeof first});
     while (valid || index != MODEL_NONE) {
-        int order = 1; /* of what came back against what is expected */
-        if (valid)
-            w->engine->entry(w->session, &key, &value);
-        if (index != MODEL_NONE)
+        struct bytes key, value;
+        char expected[DATA_KEY_SIZE];
+        int order = valid ? -1 : 1; /* of what came back against what must be there */
+        if (valid && index != MODEL_NONE) {
             data_key(index, true, expected);
-        if (valid && index == MODEL_NONE)
-            order = -1;
-        else if (valid)
+            w->engine->entry(w->session, &key, &value);
             order = key.size == sizeof expected ? memcmp(key.data, expected, sizeof expected) : -1;
+        }
         if (order == 0)
             value_check(w, index, value);
-        else /* a key that must be there is not, or one that must not be there is: a put or a delete is lost */
+        else if (order < 0)
+            surplus_check(w);
+        else
             lost(w);
         if (order <= 0)
             valid = w->engine->next(w->session);
