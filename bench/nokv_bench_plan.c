@@ -15,7 +15,9 @@
 #define ENGINES_SMALL "nokv,lmdb,leveldb,rocksdb,rocksdb-mmap,wiredtiger,wiredtiger-lsm"
 #define ENGINES_LARGE "nokv,lmdb,leveldb,rocksdb,rocksdb-mmap,rocksdb-blob,wiredtiger,wiredtiger-lsm"
 
-#define YCSB "ycsba,ycsbb,ycsbc,ycsbf,ycsbd,ycsbe" /* the order that YCSB itself recommends: what inserts is last */
+/* YCSB has E run on a database that was loaded anew: here it is the first to write to it, and does so a little. The
+ * others in the order that YCSB recommends. */
+#define YCSB "ycsbe,ycsba,ycsbb,ycsbc,ycsbf,ycsbd"
 #define READS "readhit,readhit:2,readmiss,readmiss:2,multiget,seek50,rscan50,scan,rscan,keyscan"
 #define HOLES "fillrandom,settle,delete,tombscan,settle,deleteprefix,tombseek"
 #define DURABLE "durable,durable:16"
@@ -28,7 +30,8 @@
 #define COUNT(sets) sizeof(sets) / sizeof *(sets)
 
 static const struct data_set sets_quick[] = {
-    {ENGINES_FEW, "fillrandom,settle,readhit,readhit:2,readmiss,seek50," YCSB "," DURABLE, "100", 1000000, 1, 1},
+    {ENGINES_FEW, "fillrandom,settle,readhit,readhit:2,readmiss,seek50," YCSB ",fillrandom,kill," DURABLE, "100",
+     1000000, 1, 1},
     {ENGINES_FEW, WRITTEN, "1000", 200000, 1, 1},
     {ENGINES_FEW, WRITTEN, "65536", 6000, 1, 1},
 };
@@ -59,7 +62,7 @@ static const struct data_set sets_sizes[] = {
 const struct plan plans[] = {
     {.name = "quick",
      .text = "some 3 minutes: nokv, lmdb, leveldb, rocksdb; one round" LINE
-             "1 M x 100 B (fill, reads, short scans, YCSB A to F, durable puts)," LINE
+             "1 M x 100 B (fill, reads, short scans, YCSB A to F, reopening after a kill, durable puts)," LINE
              "200 k x 1,000 B and 6 k x 64 KiB (fill, read, scan, overwrite)",
      .sets = sets_quick,
      .set_count = COUNT(sets_quick)},

@@ -116,9 +116,10 @@ typedef struct nokv_options {
     uint32_t filter_bits_per_key; /* default 10, at most 32; UINT32_MAX turns filters off */
     uint64_t level_base_bytes;    /* size from which a deeper level is opened; default 256 MiB, at least table_bytes */
     uint32_t level_ratio;         /* each level is this much larger than the one above; default 10, 2 to 100 */
-    uint32_t l0_compact_files;    /* level-0 files that start a compaction when nobody writes, or many read; default 4,
+    uint32_t l0_compact_files;    /* level-0 files that start a compaction when nobody writes, or many read; default 2,
                                      2 to 256 */
-    uint32_t l0_busy_files;       /* ... under a stream of writes; default 8 x l0_compact_files, at most 4096 */
+    uint32_t l0_busy_files;       /* ... under a stream of writes; default 32, or 8 x l0_compact_files if that is more;
+                                     at most 4096 */
     uint32_t l0_slowdown_files;   /* level-0 files from which writers are slowed; default 1.5 x l0_busy_files */
     uint32_t l0_stop_files;       /* slow-down reaches its strongest here; default 2 x l0_slowdown_files */
     nokv_io_model sst_read;       /* point reads and scans of tables: default NOKV_IO_MMAP (the only one so far) */

@@ -42,11 +42,16 @@ struct view *db_view_acquire(struct nokv_db *db)
     return v;
 }
 
+/* The sequence number to read at has been taken: what comes into an empty memtable from now on is not to be seen, and a
+ * union of one child less is not a union any more, in a database that nobody has written to since its last flush. */
 static enum nokv_status view_iters_create(const struct view *v, struct iter **iters, size_t *out_count)
 {
     size_t count = 0, tables = 0;
-    enum nokv_status status = memtable_iter_create(v->mem, &iters[count]);
-    count += status == NOKV_OK;
+    enum nokv_status status = NOKV_OK;
+    if (memtable_count(v->mem) != 0) {
+        status = memtable_iter_create(v->mem, &iters[count]);
+        count += status == NOKV_OK;
+    }
     for (size_t i = 0; i < v->immutable_count && status == NOKV_OK; i++) {
         status = memtable_iter_create(v->immutables[i], &iters[count]);
         count += status == NOKV_OK;

@@ -49,8 +49,8 @@ static void defaults_fill(nokv_options *o)
     DEFAULT(filter_bits_per_key, 10);
     DEFAULT(level_base_bytes, u64_max(256 * MIB, o->table_bytes));
     DEFAULT(level_ratio, 10);
-    DEFAULT(l0_compact_files, 4);
-    DEFAULT(l0_busy_files, 8 * o->l0_compact_files);
+    DEFAULT(l0_compact_files, 2);
+    DEFAULT(l0_busy_files, o->l0_compact_files > 4 ? 8 * o->l0_compact_files : 32);
     DEFAULT(l0_slowdown_files, o->l0_busy_files + o->l0_busy_files / 2);
     DEFAULT(l0_stop_files, 2 * o->l0_slowdown_files);
     DEFAULT(sst_read, NOKV_IO_MMAP);

@@ -47,8 +47,8 @@ static void test_defaults(void **state)
         assert_int_equal(out.filter_bits_per_key, 10);
         assert_int_equal(out.level_base_bytes, 256 << 20);
         assert_int_equal(out.level_ratio, 10);
-        assert_int_equal(out.l0_compact_files, 4);
-        assert_true(out.l0_busy_files >= 2 * out.l0_compact_files);
+        assert_int_equal(out.l0_compact_files, 2);
+        assert_int_equal(out.l0_busy_files, 32);
         assert_int_equal(out.l0_slowdown_files, out.l0_busy_files * 3 / 2);
         assert_int_equal(out.l0_stop_files, out.l0_slowdown_files * 2);
         assert_int_equal(out.sst_read, NOKV_IO_MMAP);
@@ -81,7 +81,7 @@ static void test_limits(void **state)
     LIMIT(level_ratio, 2u, 100u);
     LIMIT(filter_bits_per_key, 1u, 32u);
     LIMIT(l0_compact_files, 2u, 256u);
-    LIMIT(l0_busy_files, 4u, 4096u);
+    LIMIT(l0_busy_files, 2u, 4096u);
     LIMIT(block_bytes, 4096u, 65536u);
     nokv_options o = fresh();
     o.memtable_bytes = 5;
@@ -130,7 +130,7 @@ static void test_level0_order(void **state)
 {
     (void)state;
     nokv_options o = fresh();
-    for (uint32_t busy = 4; busy <= 4096; busy *= 2) {
+    for (uint32_t busy = 2; busy <= 4096; busy *= 2) {
         o.l0_busy_files = busy;
         assert_accepted(&o);
     }
@@ -140,7 +140,8 @@ static void test_level0_order(void **state)
         assert_accepted(&o);
     }
     o = fresh();
-    o.l0_busy_files = 3;
+    o.l0_compact_files = 8;
+    o.l0_busy_files = 7;
     assert_refused(&o, "l0_busy_files", NOKV_ERR_INVALID);
     o = fresh();
     o.l0_busy_files = 24;
