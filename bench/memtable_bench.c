@@ -47,7 +47,7 @@ static void require(bool ok, const char *what)
 static void *tree_create(size_t bytes)
 {
     struct memtable *m;
-    require(memtable_create(bytes, &m) == NOKV_OK, "out of memory");
+    require(memtable_create(bytes, NULL, &m) == NOKV_OK, "out of memory");
     return m;
 }
 
@@ -135,7 +135,7 @@ static void *skip_create(size_t bytes)
 {
     (void)bytes;
     struct skip_list *s = bench_alloc(sizeof *s);
-    arena_init(&s->arena, CHUNK_BYTES);
+    arena_init(&s->arena, CHUNK_BYTES, NULL);
     s->height = 1;
     s->random.state = 1;
     s->head = skip_node_create(s, (struct ikey){0}, (struct slice){0}, SKIP_HEIGHT_MAX);
@@ -253,7 +253,7 @@ static void *btree_create(size_t bytes)
 {
     (void)bytes;
     struct btree *t = bench_alloc(sizeof *t);
-    arena_init(&t->arena, CHUNK_BYTES);
+    arena_init(&t->arena, CHUNK_BYTES, NULL);
     t->root = t->first = btree_node_create(t);
     return t;
 }

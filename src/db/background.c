@@ -35,6 +35,7 @@ enum work {
     WORK_DELETE_LOGS,
     WORK_SEAL_SEGMENT,
     WORK_WRITE_WAL,
+    WORK_TOUCH_MEMORY,
     WORK_WRITE_VALUES,
     WORK_REMOVE_SEGMENTS
 };
@@ -397,6 +398,12 @@ static enum nokv_status pick_flush_locked(struct nokv_db *db, struct job *job)
     return NOKV_OK;
 }
 
+static bool wish_take(_Atomic bool *wish)
+{
+    return atomic_load_explicit(wish, memory_order_relaxed) &&
+           atomic_exchange_explicit(wish, false, memory_order_relaxed);
+}
+
 /* `quick`: nothing that takes long. */
 static enum nokv_status work_pick_locked(struct nokv_db *db, bool quick, struct job *job)
 {
@@ -423,15 +430,17 @@ static enum nokv_status work_pick_locked(struct nokv_db *db, bool quick, struct 
         job->work = WORK_SEAL_SEGMENT;
         return NOKV_OK;
     }
-    if (quick && db->wal_full) {
-        db->wal_full = false;
+    if (quick && wish_take(&db->wal_full)) {
         job->wal = db->wal;
         db->wal_writing = rlog_number(db->wal);
         job->work = WORK_WRITE_WAL;
         return NOKV_OK;
     }
-    if (quick && db->values_full) {
-        db->values_full = false;
+    if (quick && wish_take(&db->memory_wanted)) {
+        job->work = WORK_TOUCH_MEMORY;
+        return NOKV_OK;
+    }
+    if (quick && wish_take(&db->values_full)) {
         job->work = WORK_WRITE_VALUES;
         return NOKV_OK;
     }
@@ -469,9 +478,9 @@ static enum nokv_status job_spare_log(struct nokv_db *db)
 }
 
 /* Often, and makes no other work. */
-static bool is_writing_out(enum work work)
+static bool is_service(enum work work)
 {
-    return work == WORK_WRITE_WAL || work == WORK_WRITE_VALUES;
+    return work == WORK_WRITE_WAL || work == WORK_TOUCH_MEMORY || work == WORK_WRITE_VALUES;
 }
 
 static void job_finish_locked(struct nokv_db *db, struct job *job, enum nokv_status status)
@@ -488,7 +497,7 @@ static void job_finish_locked(struct nokv_db *db, struct job *job, enum nokv_sta
     }
     if (job->work == WORK_WRITE_WAL)
         db->wal_writing = 0;
-    if (status == NOKV_OK && job->work != WORK_SEAL && !is_writing_out(job->work) && job->work != WORK_DELETE_LOGS)
+    if (status == NOKV_OK && job->work != WORK_SEAL && !is_service(job->work) && job->work != WORK_DELETE_LOGS)
         db->soft_error = NOKV_OK;
     cond_broadcast(&db->state_cond);
 }
@@ -527,6 +536,9 @@ static enum nokv_status job_run_locked(struct nokv_db *db, struct job *job)
     case WORK_WRITE_WAL:
         status = rlog_write_full(job->wal);
         break;
+    case WORK_TOUCH_MEMORY:
+        arena_pool_fill(&db->pool);
+        break;
     case WORK_WRITE_VALUES:
         segments_write_full(db);
         break;
@@ -548,14 +560,14 @@ static enum nokv_status job_run_locked(struct nokv_db *db, struct job *job)
     job_finish_locked(db, job, status);
     mutex_unlock(&db->mu);
     job_deinit(job);
-    if (!is_writing_out(job->work)) {
+    if (!is_service(job->work)) {
         (void)epoch_reclaim();
         background_unlink_obsolete(db);
     }
     mutex_lock(&db->mu);
     db->jobs_running--;
     cond_broadcast(&db->state_cond);
-    if (!is_writing_out(job->work))
+    if (!is_service(job->work))
         background_wake_locked(db);
     return status;
 }
@@ -576,17 +588,23 @@ void background_run_inline(struct nokv_db *db)
     mutex_unlock(&db->mu);
 }
 
-/* Nothing is due. With a level 0 that could be tidied, look again in a while: did anybody write? */
+/* Nothing is due. With a level 0 that could be tidied, or memory that could be given back, look again in a while: did
+ * anybody write? */
 static void wait_for_work_locked(struct nokv_db *db)
 {
-    if (db->tidy || db->version->levels[0].count < db->options.l0_compact_files) {
+    bool is_tidy = db->version->levels[0].count < db->options.l0_compact_files && !arena_pool_is_held(&db->pool);
+    if (db->tidy || is_tidy) {
         cond_wait(&db->work_cond, &db->mu);
         return;
     }
     db->tick_seq = atomic_load_explicit(&db->visible_seq, memory_order_relaxed);
     bool woken = cond_wait_for(&db->work_cond, &db->mu, TICK_NS);
-    if (!woken && db->tick_seq == atomic_load_explicit(&db->visible_seq, memory_order_relaxed))
-        db->tidy = true;
+    if (woken || db->tick_seq != atomic_load_explicit(&db->visible_seq, memory_order_relaxed))
+        return;
+    db->tidy = true;
+    mutex_unlock(&db->mu);
+    arena_pool_trim(&db->pool);
+    mutex_lock(&db->mu);
 }
 
 static void background_loop(struct nokv_db *db, bool quick)
@@ -619,6 +637,20 @@ static void *log_main(void *arg)
 {
     background_loop(arg, true);
     return NULL;
+}
+
+/* Without the lock, for which a writer might wait: the log thread may be about to sleep and not see it. It sees it with
+ * the next thing that is asked of it, and writers can do without. */
+void background_ask(struct nokv_db *db, _Atomic bool *wish)
+{
+    atomic_store_explicit(wish, true, memory_order_relaxed);
+    cond_signal(&db->log_cond);
+}
+
+void background_want_memory(void *arg)
+{
+    struct nokv_db *db = arg;
+    background_ask(db, &db->memory_wanted);
 }
 
 /* All: not every thread does everything. */
@@ -727,6 +759,7 @@ nokv_status nokv_wait_idle(nokv_db *db)
     mutex_unlock(&db->mu);
     (void)epoch_reclaim();
     background_unlink_obsolete(db); /* what an iterator was the last to hold */
+    arena_pool_trim(&db->pool);
     return status;
 }
 

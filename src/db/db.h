@@ -85,6 +85,7 @@ struct nokv_db {
     struct table_env env;
     struct io_lock *lock;
     struct io_shared ring;
+    struct arena_pool pool; /* of the memtables */
     uint64_t recovered_records, recovered_cut_bytes;
 
     /* protected by write_mu: held over a whole write, never over a sync */
@@ -138,8 +139,7 @@ struct nokv_db {
     struct segment_set *segment_set; /* the same, for readers */
     struct segment_entry *active_segment;
     bool making_segment;
-    bool wal_full, values_full; /* the log's buffer, one of a segment waits to be written */
-    uint64_t wal_writing;       /* the log whose buffer is being written by the log thread; 0: none */
+    uint64_t wal_writing; /* the log whose buffer is being written by the log thread; 0: none */
     bool slot_used[SEGMENT_SLOTS];
     struct io_shared vlog_buffers; /* SEGMENT_SLOTS writers' buffers; opened with the first direct value */
     double collect_amp;            /* what nokv_vlog_collect asks for; 0: the option's */
@@ -174,9 +174,12 @@ struct nokv_db {
     _Atomic uint64_t level0_ns_per_kib; /* how much level 0 slows writers; 0: not; writer: who holds mu */
     _Atomic uint32_t waiting_memtables; /* immutable_count, for the throttle; writer: who holds mu */
     _Atomic uint64_t slowdown_ns, wal_records;
-    _Atomic uint64_t direct_bytes;    /* of direct values since open */
-    _Atomic uint32_t segment_writers; /* segments that are being written; writer: who holds mu */
-    _Atomic uint64_t references;      /* iterators and snapshots that close must not find */
+    /* what writers ask of the log thread, with background_ask; relaxed */
+    _Atomic bool wal_full, values_full; /* the log's buffer, one of a segment waits to be written */
+    _Atomic bool memory_wanted;         /* memtables need chunks soon */
+    _Atomic uint64_t direct_bytes;      /* of direct values since open */
+    _Atomic uint32_t segment_writers;   /* segments that are being written; writer: who holds mu */
+    _Atomic uint64_t references;        /* iterators and snapshots that close must not find */
 
     struct counter_slot counters[COUNTER_SLOTS];
 };
@@ -284,6 +287,10 @@ enum nokv_status background_start(struct nokv_db *db) MUST_CHECK;
 void background_stop(struct nokv_db *db);
 /* There may be work: wake the threads, or, without threads, nothing (see background_run_inline). */
 void background_wake_locked(struct nokv_db *db);
+/* Have the log thread do something soon: a hint, for which no lock is taken. */
+void background_ask(struct nokv_db *db, _Atomic bool *wish);
+/* The callback of the memtables' pool. */
+void background_want_memory(void *arg);
 /* Without threads: do what is due now, until nothing is. With threads: does nothing. Takes mu. */
 void background_run_inline(struct nokv_db *db);
 /* Unlink what nobody references any more. Takes obsolete_mu. */

@@ -54,10 +54,7 @@ static enum nokv_status buffers_open(struct nokv_db *db)
 static void buffer_is_full(void *arg)
 {
     struct nokv_db *db = arg;
-    mutex_lock(&db->mu);
-    db->values_full = true;
-    cond_signal(&db->log_cond);
-    mutex_unlock(&db->mu);
+    background_ask(db, &db->values_full);
 }
 
 /* `slot` -1: without shared buffers. `ahead`: reserve its blocks before they are written. No lock held. */

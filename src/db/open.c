@@ -48,6 +48,9 @@ static struct nokv_db *db_create(struct io *io, const char *path, const nokv_opt
     db->sst.filter_bits_per_key = options->filter_bits_per_key == UINT32_MAX ? 0 : options->filter_bits_per_key;
     db->env = (struct table_env){.io = io, .dir = db->dir, .obsolete = db_obsolete_table};
     db->snapshots.prev = db->snapshots.next = &db->snapshots;
+    /* Two memtables take turns while the flush keeps up with the writes; the third begins meanwhile. */
+    arena_pool_init(&db->pool, options->memtable_bytes * 5 / 2,
+                    options->inline_background_work ? NULL : background_want_memory, db);
     mutex_init(&db->write_mu);
     mutex_init(&db->mu);
     mutex_init(&db->sync_mu);
@@ -79,6 +82,7 @@ static void db_free(struct nokv_db *db)
     version_unref(db->version);
     segments_free(db);
     epoch_drain(); /* tables, segments and memtables of this database retire through the epochs: they use io and env */
+    arena_pool_deinit(&db->pool);
     io_shared_close(&db->ring);
     io_shared_close(&db->vlog_buffers);
     if (!db->options.read_only)
@@ -186,7 +190,7 @@ static enum nokv_status memtables_setup(struct nokv_db *db, struct recovery *r, 
         db->mem_log_number = db->log_number;
         return NOKV_OK;
     }
-    TRY(memtable_create(db->options.memtable_bytes, &db->mem));
+    TRY(memtable_create(db->options.memtable_bytes, &db->pool, &db->mem));
     db->mem_log_number = new_log;
     db->immutables[db->immutable_count++] =
         (struct immutable){.mem = TAKE(r->mem), .log_number = log_number, .last_seq = r->last_seq};

@@ -256,7 +256,7 @@ enum nokv_status recovery_run(struct nokv_db *db, uint64_t log_number, bool repa
     struct buf ring CLEANUP(buf_deinit) = {0};
     struct log_search search = {.recovery = r, .log_number = log_number};
     size_t tail = 0;
-    TRY(memtable_create(db->options.memtable_bytes, &r->mem));
+    TRY(memtable_create(db->options.memtable_bytes, &db->pool, &r->mem));
     TRY(io_list(db->io, db->dir, log_collect, &search));
     TRY(segment_numbers_note(db, r));
     if (r->log_count == 0)

@@ -38,10 +38,7 @@ enum { WAL_STEP = 16 << 20 };
 static void ring_is_full(void *arg)
 {
     struct nokv_db *db = arg;
-    mutex_lock(&db->mu);
-    db->wal_full = true;
-    cond_signal(&db->log_cond);
-    mutex_unlock(&db->mu);
+    background_ask(db, &db->wal_full);
 }
 
 enum nokv_status wal_create(struct nokv_db *db, uint64_t number, bool ahead, struct rlog_writer **out_writer)
@@ -165,7 +162,7 @@ enum nokv_status db_rotate(struct nokv_db *db)
     mutex_unlock(&db->mu);
     TRY(status);
     TRY(db_check_writable(db));
-    TRY(memtable_create(db->options.memtable_bytes, &mem));
+    TRY(memtable_create(db->options.memtable_bytes, &db->pool, &mem));
     TRY(db_view_alloc(&view));
     TRY(next_wal_take(db, &next));
     status = rlog_detach(db->wal);

@@ -12,13 +12,15 @@
 #ifndef MEM_MEM_H
 #define MEM_MEM_H
 
+#include "base/arena.h"
 #include "base/pin.h"
 #include "iter/iter.h"
 
 struct memtable;
 
-/* One reference is the caller's. `size_hint`: the size at which it will be flushed, for chunk sizes. */
-enum nokv_status memtable_create(size_t size_hint, struct memtable **out_memtable) MUST_CHECK;
+/* One reference is the caller's. `size_hint`: the size at which it will be flushed, for chunk sizes. `pool`: outlives
+ * it; NULL: none. */
+enum nokv_status memtable_create(size_t size_hint, struct arena_pool *pool, struct memtable **out_memtable) MUST_CHECK;
 void memtable_ref(struct memtable *m);
 /* NULL is accepted. REQUIRES: outside of epoch sections. So does destroying an iterator. */
 void memtable_unref(struct memtable *m);

@@ -33,15 +33,15 @@ static void memtable_destroy(struct pinned_object *o)
     mem_free(m);
 }
 
-enum nokv_status memtable_create(size_t size_hint, struct memtable **out_memtable)
+enum nokv_status memtable_create(size_t size_hint, struct arena_pool *pool, struct memtable **out_memtable)
 {
     struct memtable *m = mem_alloc_aligned(CACHE_LINE, sizeof *m);
     if (m == NULL)
         return FAIL(NO_MEMORY, "could not allocate a memtable");
     size_t chunk = u64_min(CHUNK_BYTES_MAX, u64_max(CHUNK_BYTES_MIN, align_up(size_hint / 8, PAGE_BYTES)));
     pinned_init(&m->pinned, memtable_destroy);
-    arena_init(&m->nodes, chunk);
-    arena_init(&m->leaves, chunk);
+    arena_init(&m->nodes, chunk, pool);
+    arena_init(&m->leaves, chunk, pool);
     atomic_init(&m->root, 0);
     atomic_init(&m->count, 0);
     *out_memtable = m;

@@ -111,7 +111,7 @@ static struct compaction_job job_make(struct lsm *f, const struct history *h, ui
 static struct memtable *memtable_of(const struct history *h, size_t from, size_t to)
 {
     struct memtable *m = NULL;
-    OK(memtable_create(1 << 20, &m));
+    OK(memtable_create(1 << 20, NULL, &m));
     for (size_t i = from; i < to; i++)
         OK(memtable_add(m, entry_key(&h->entries[i]), entry_value(&h->entries[i])));
     return m;

@@ -38,7 +38,7 @@ static int entry_order(const void *a, const void *b)
 static void model_init(struct model *o)
 {
     memset(o, 0, sizeof *o);
-    OK(memtable_create(1 << 20, &o->memtable));
+    OK(memtable_create(1 << 20, NULL, &o->memtable));
     o->entries = mem_alloc(ENTRIES_MAX * sizeof *o->entries);
     assert_non_null(o->entries);
 }
@@ -343,7 +343,7 @@ static void versions_are_found_in_few_steps(void **state)
     struct memtable *m;
     struct memtable_path path;
     struct slice key = slice_make("counter", 7);
-    OK(memtable_create(1 << 20, &m));
+    OK(memtable_create(1 << 20, NULL, &m));
     for (uint64_t seq = 1; seq <= VERSIONS; seq++)
         OK(memtable_add(m, (struct ikey){key, key_tag(seq, KEY_VALUE)}, slice_make("v", 1)));
     memtable_find_path(m, key, &path);
@@ -369,7 +369,7 @@ static void allocation_failures_change_nothing(void **state)
         uint64_t added = 0;
         static uint8_t value[70000];
         mem_fail_after(k);
-        enum nokv_status status = memtable_create(1 << 20, &m);
+        enum nokv_status status = memtable_create(1 << 20, NULL, &m);
         for (uint64_t i = 1; i <= 20 && status == NOKV_OK; i++) {
             char key[16];
             int size = snprintf(key, sizeof key, "%llu", (unsigned long long)(i / 2));
@@ -428,7 +428,7 @@ static void pins_and_iterators_keep_it(void **state)
     struct memtable *m;
     struct lookup found;
     struct iter *it;
-    OK(memtable_create(1 << 20, &m));
+    OK(memtable_create(1 << 20, NULL, &m));
     OK(memtable_add(m, (struct ikey){slice_make("k", 1), key_tag(1, KEY_VALUE)}, slice_make("value", 5)));
     epoch_enter();
     memtable_get(m, slice_make("k", 1), 1, &found);

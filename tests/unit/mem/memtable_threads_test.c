@@ -126,7 +126,7 @@ static void readers_and_a_writer(void **state)
     (void)state;
     uint64_t seed = test_seed(1);
     pthread_t threads[READERS];
-    OK(memtable_create(1 << 20, &memtable));
+    OK(memtable_create(1 << 20, NULL, &memtable));
     for (uintptr_t i = 0; i < READERS; i++)
         OK(thread_create(&threads[i], "reader", reader, (void *)(seed + i)));
     for (uint64_t seq = 1; seq <= ENTRIES; seq++) {
