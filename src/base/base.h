@@ -50,9 +50,25 @@ static inline struct slice slice_make(const void *data, size_t size)
     return (struct slice){.data = data, .size = size};
 }
 
+static inline uint64_t load_u64(const uint8_t *p)
+{
+    uint64_t v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+/* The last bytes first: neighbours in a sorted order differ there, and most keys are decided without a call. */
 static inline bool slice_equal(struct slice a, struct slice b)
 {
-    return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0);
+    if (a.size != b.size)
+        return false;
+    if (LIKELY(a.size >= 8)) {
+        if (load_u64(a.data + a.size - 8) != load_u64(b.data + b.size - 8))
+            return false;
+        if (a.size <= 16)
+            return load_u64(a.data) == load_u64(b.data);
+    }
+    return a.size == 0 || memcmp(a.data, b.data, a.size) == 0;
 }
 
 static inline uint64_t u64_min(uint64_t a, uint64_t b)

@@ -103,11 +103,23 @@ static void shrink_shared(struct merge_iter *m, struct slice key)
         node_cache_prefix(m, &m->heap[i]);
 }
 
+/* Does the key begin with the shared bytes? Most keys share 8 to 16. */
+static inline bool is_shared(const struct merge_iter *m, struct slice key)
+{
+    size_t skip = m->skip;
+    if (key.size < skip)
+        return false;
+    if (LIKELY(skip >= 8 && skip <= 16))
+        return load_u64(key.data) == load_u64(m->shared) &&
+               load_u64(key.data + skip - 8) == load_u64(m->shared + skip - 8);
+    return skip == 0 || memcmp(key.data, m->shared, skip) == 0;
+}
+
 /* Keeps [I4] and the prefix after the child of `node` moved. */
 static inline void node_refresh(struct merge_iter *m, struct merge_node *node)
 {
     struct slice key = node->child->key.user;
-    if (m->skip != 0 && UNLIKELY(key.size < m->skip || memcmp(key.data, m->shared, m->skip) != 0))
+    if (UNLIKELY(!is_shared(m, key)))
         shrink_shared(m, key);
     node_cache_prefix(m, node);
 }

@@ -91,8 +91,13 @@ static inline uint64_t key_prefix(struct slice key, size_t skip)
         memcpy(&v, key.data + skip, 8);
         return __builtin_bswap64(v);
     }
-    if (n)
-        memcpy(&v, key.data + skip, n);
+    if (n == 0)
+        return 0;
+    if (LIKELY(key.size >= 8)) { /* its last eight bytes, without those in front of `skip` */
+        memcpy(&v, key.data + key.size - 8, 8);
+        return __builtin_bswap64(v) << (64 - 8 * n);
+    }
+    memcpy(&v, key.data + skip, n);
     return __builtin_bswap64(v);
 }
 
