@@ -60,6 +60,7 @@ struct comparison {
     bool strange;   /* a child printed what is no result: one would be missing without a word */
     FILE *out;      /* JSON lines; may be NULL */
     struct report *report;
+    const char *uncounted; /* why system calls are not counted; NULL: they are */
 };
 
 /* ---- layout --------------------------------------------------------------------------------------------------- */
@@ -256,6 +257,8 @@ static void result_keep(struct comparison *c, json_t *object, double syscalls)
     if (!isnan(syscalls)) {
         json_object_set_new(object, "syscalls_per_op", json_real(syscalls));
         json_object_del(object, "syscalls_note");
+    } else if (c->uncounted) {
+        json_object_set_new(object, "syscalls_note", json_string(c->uncounted));
     }
     char *text = json_dumps(object, RESULT_JSON_FLAGS);
     if (!text || !report_add(c->report, text))
@@ -369,11 +372,9 @@ static void memory_filesystem_warn(const char *dir)
                 facts.filesystem);
 }
 
-static void comparison_end(struct comparison *c, const char *uncounted)
+static void comparison_end(struct comparison *c)
 {
     report_print(c->report, stdout);
-    if (uncounted && c->report->count)
-        printf("\nSystem calls were not counted: %s.\n", uncounted);
     if (child_interrupted())
         printf("\n**Interrupted** after %zu of %zu steps.\n", c->current, c->step_count);
     if (c->out && fclose(c->out) != 0)
@@ -389,6 +390,7 @@ int compare_execute(const struct compare_options *options)
 {
     struct comparison c = {.options = options, .report = bench_alloc(sizeof *c.report)};
     const char *uncounted = syscalls_probe(options->count_syscalls);
+    c.uncounted = uncounted;
     layout(&c, !uncounted);
     memory_filesystem_warn(options->run->dir);
     if (options->count_syscalls && uncounted)
@@ -405,6 +407,6 @@ int compare_execute(const struct compare_options *options)
         ok = step_run(&c, step) && ok;
         dir_leftovers_remove(options->run->dir, step->section->engines[step->engine]);
     }
-    comparison_end(&c, uncounted);
+    comparison_end(&c);
     return child_interrupted() ? EXIT_INTERRUPTED : !ok;
 }

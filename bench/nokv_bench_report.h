@@ -63,9 +63,10 @@ struct machine {
 /* Texts belong to the report; equal texts are the same pointer. */
 struct record {
     const char *engine, *version, *workload;
-    const char *after; /* the workload that wrote before it in the same process; "" for the first */
-    const char *terms; /* how the engine was set up; "" when not recorded */
-    bool mixed;        /* sizes of values vary; value_size is their mean, or 0 */
+    const char *after;     /* the workload that wrote before it in the same process; "" for the first */
+    const char *terms;     /* how the engine was set up; "" when not recorded */
+    const char *uncounted; /* why system calls were not counted; "" when they were, or nobody wanted it */
+    bool mixed;            /* sizes of values vary; value_size is their mean, or 0 */
     struct machine machine;
     unsigned generation; /* overwrites before it, itself included */
     unsigned round, threads, filter_bits;

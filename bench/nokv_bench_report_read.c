@@ -201,7 +201,8 @@ static bool take_record(struct report *report, const json_t *object, struct reco
         !take_text(report, object, "workload", true, &r->workload) ||
         !take_text(report, object, "version", false, &r->version) ||
         !take_text(report, object, "after", false, &r->after) ||
-        !take_text(report, object, "terms", false, &r->terms) || !take_machine(report, object, &r->machine))
+        !take_text(report, object, "terms", false, &r->terms) ||
+        !take_text(report, object, "syscalls_note", false, &r->uncounted) || !take_machine(report, object, &r->machine))
         return false;
     if (!take_unsigned(report, object, "generation", 0, &r->generation) ||
         !take_unsigned(report, object, "round", 1, &r->round) ||

@@ -134,6 +134,13 @@ static void warnings_build(const struct chapter *c, struct grid *grid)
                   "%u).",
                   busy, c->count, worst->other_cores, worst->engine, worst->workload, worst->round);
     }
+    for (size_t i = 0; i < c->count; i++) {
+        if (!*c->records[i]->uncounted)
+            continue;
+        grid_strong(grid, "System calls");
+        grid_cell(grid, "were not counted: %s.", c->records[i]->uncounted);
+        break;
+    }
 }
 
 /* ---- speed ---------------------------------------------------------------------------------------------------- */

@@ -173,7 +173,8 @@ const struct engine engine_nokv = {
     .package = "this repository",
     .terms =
         "four memtables of a quarter of the budget each; filter; no compression; tables mapped; value log as it is by "
-        "default: values from 512 bytes on at flush, from 16 KiB on directly, read from 4 KiB on with a copy; "
+        "default: values from 512 bytes on at flush, from 16 KiB on directly; in place, or with a copy what is not in "
+        "the page cache; "
         "without sync an acknowledged put still survives kill -9; pinned gets; multi-get: a loop of gets",
     .survives_kill = true,
     .version = nokv_version,
