@@ -78,6 +78,7 @@ static struct arena_chunk *pool_take(struct arena_pool *pool)
 {
     mutex_lock(&pool->mu);
     struct arena_chunk *chunk = ready_pop_locked(pool);
+    pool->is_idle = false;
     bool ask = pool->wanted && !pool->is_asked && pool->ready_count < READY_CHUNKS / 2;
     pool->is_asked |= ask;
     mutex_unlock(&pool->mu);
@@ -94,7 +95,7 @@ static struct arena_chunk *pool_take(struct arena_pool *pool)
 static void pool_give(struct arena_pool *pool, struct arena_chunk *chunk)
 {
     mutex_lock(&pool->mu);
-    bool is_kept = pool->held_bytes <= pool->held_max;
+    bool is_kept = !pool->is_idle && pool->held_bytes <= pool->held_max;
     if (is_kept)
         ready_push_locked(pool, chunk);
     else
@@ -109,7 +110,7 @@ void arena_pool_fill(struct arena_pool *pool)
     for (;;) {
         mutex_lock(&pool->mu);
         pool->is_asked = false;
-        bool is_short = pool->ready_count < READY_CHUNKS && pool->held_bytes < pool->held_max;
+        bool is_short = !pool->is_idle && pool->ready_count < READY_CHUNKS && pool->held_bytes < pool->held_max;
         if (is_short)
             pool->held_bytes += HUGE_PAGE;
         mutex_unlock(&pool->mu);
@@ -140,6 +141,7 @@ void arena_pool_trim(struct arena_pool *pool)
 {
     mutex_lock(&pool->mu);
     struct arena_chunk *chunk = TAKE(pool->ready);
+    pool->is_idle = true;
     pool->held_bytes -= pool->ready_count * HUGE_PAGE;
     pool->ready_count = 0;
     mutex_unlock(&pool->mu);

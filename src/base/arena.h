@@ -30,6 +30,7 @@ struct arena_pool {
     size_t ready_count;
     size_t held_bytes; /* of all chunks, those in arenas included */
     bool is_asked;     /* `wanted` was called, nobody has come yet */
+    bool is_idle;      /* trimmed, and nothing was taken since: what comes back is freed */
 };
 
 void arena_pool_init(struct arena_pool *pool, size_t held_max, void (*wanted)(void *arg), void *wanted_arg);
@@ -39,7 +40,7 @@ void arena_pool_deinit(struct arena_pool *pool);
 void arena_pool_fill(struct arena_pool *pool);
 /* Is anything ready? */
 bool arena_pool_is_held(struct arena_pool *pool);
-/* Give back what is ready. */
+/* Give back what is ready, and what still comes back until an arena takes a chunk again. */
 void arena_pool_trim(struct arena_pool *pool);
 
 struct arena {

@@ -12,7 +12,8 @@
  *      total order, and the unlinking store (seq_cst) precedes the scan: the reader sees the object unlinked.
  *
  * Retiring is rare (a few times a second), so the list, the scan and the registry share one mutex. The functions run
- * outside of it, because they may retire more.
+ * outside of it, because they may retire more; on any thread, that of another database too. So whoever drains waits for
+ * those that run as well.
  */
 #include "base/epoch.h"
 
@@ -35,8 +36,8 @@ static struct mutex registry_mu = {PTHREAD_MUTEX_INITIALIZER};
 /* protected by registry_mu; chunks are never freed: their number is that of the most threads at one time */
 static struct slot_chunk first_chunk;
 static struct slot_chunk *last_chunk = &first_chunk;
-static struct epoch_node *waiting; /* newest first */
-static size_t waiting_count;
+static struct epoch_node *waiting;          /* newest first */
+static size_t waiting_count, running_count; /* running: taken off the list, not yet through */
 static pthread_key_t exit_key;
 static pthread_once_t exit_once = PTHREAD_ONCE_INIT;
 
@@ -112,6 +113,7 @@ static uint64_t oldest_reader_locked(void)
 size_t epoch_reclaim(void)
 {
     struct epoch_node *due = NULL;
+    size_t due_count = 0;
     mutex_lock(&registry_mu);
     uint64_t oldest = waiting ? oldest_reader_locked() : 0;
     for (struct epoch_node **link = &waiting; *link;) {
@@ -120,18 +122,26 @@ size_t epoch_reclaim(void)
             *link = node->next;
             node->next = due;
             due = node;
-            waiting_count--;
+            due_count++;
         } else {
             link = &node->next;
         }
     }
-    size_t left = waiting_count;
+    waiting_count -= due_count;
+    running_count += due_count;
+    size_t left = waiting_count + running_count;
     mutex_unlock(&registry_mu);
+    if (due == NULL)
+        return left;
     while (due) {
         struct epoch_node *node = due;
         due = node->next;
         node->fn(node);
     }
+    mutex_lock(&registry_mu);
+    running_count -= due_count;
+    left = waiting_count + running_count;
+    mutex_unlock(&registry_mu);
     return left;
 }
 

@@ -456,8 +456,7 @@ static enum nokv_status work_pick_locked(struct nokv_db *db, bool quick, struct 
         job->work = WORK_REMOVE_SEGMENTS;
         return NOKV_OK;
     }
-    if (db->spare_wal == NULL && !db->making_spare && !db->closing && !db->options.inline_background_work &&
-        memtable_bytes(db->mem) > db->options.memtable_bytes / 2) {
+    if (db->spare_wal == NULL && !db->making_spare && !db->closing && quick && wish_take(&db->spare_wanted)) {
         db->making_spare = true;
         job->work = WORK_SPARE_LOG;
         return NOKV_OK;
@@ -588,11 +587,12 @@ void background_run_inline(struct nokv_db *db)
     mutex_unlock(&db->mu);
 }
 
-/* Nothing is due. With a level 0 that could be tidied, or memory that could be given back, look again in a while: did
- * anybody write? */
+/* Nothing is due. With a level 0 that could be tidied, garbage that is only let be while somebody writes, or memory
+ * that could be given back, look again in a while: did anybody write? */
 static void wait_for_work_locked(struct nokv_db *db)
 {
-    bool is_tidy = db->version->levels[0].count < db->options.l0_compact_files && !arena_pool_is_held(&db->pool);
+    bool is_tidy = db->version->levels[0].count < db->options.l0_compact_files && !arena_pool_is_held(&db->pool) &&
+                   !collect_is_over_locked(db);
     if (db->tidy || is_tidy) {
         cond_wait(&db->work_cond, &db->mu);
         return;

@@ -84,14 +84,22 @@ static bool is_over(const struct nokv_db *db, const struct sums *s, double amp)
     return s->garbage_bytes > slack_of(db) && (double)(s->live_bytes + s->garbage_bytes) > (double)s->live_bytes * amp;
 }
 
+bool collect_is_over_locked(const struct nokv_db *db)
+{
+    struct sums s = sums_locked(db);
+    return is_over(db, &s, db->options.vlog_space_amp_max);
+}
+
+/* From somewhat above where collecting begins. */
 double collect_debt_locked(const struct nokv_db *db)
 {
     struct sums s = sums_locked(db);
-    double bound = db->options.vlog_space_amp_max;
-    if (s.garbage_bytes < 4 * SLACK || !is_over(db, &s, bound * 1.5))
+    double bound = db->options.vlog_space_amp_max, busy = 1 + (bound - 1) * 2;
+    double from = bound * 1.5 > busy * 1.2 ? bound * 1.5 : busy * 1.2;
+    if (s.garbage_bytes < 4 * SLACK || !is_over(db, &s, from))
         return 0;
     double amp = (double)s.file_bytes / (double)(s.live_bytes + 1);
-    return (amp - bound * 1.5) / (bound * 2);
+    return (amp - from) / (bound * 2);
 }
 
 /*

@@ -48,7 +48,8 @@ static void gather_locked(struct nokv_db *db)
         return;
     uint64_t now = io_now_ns(db->io), until = now + u64_min(db->sync_ns / GATHER_PART, GATHER_NS_MAX);
     while (now < until && pending_locked(db) < db->sync_expected) {
-        (void)cond_wait_for(&db->sync_gathered, &db->sync_mu, until - now);
+        if (!cond_wait_for(&db->sync_gathered, &db->sync_mu, until - now))
+            return;
         now = io_now_ns(db->io);
     }
 }
@@ -135,7 +136,7 @@ static enum nokv_status sync_to_locked(struct nokv_db *db, uint64_t log, uint64_
 {
     while (!is_synced_locked(db, log, end)) {
         if (atomic_load_explicit(&db->poisoned, memory_order_acquire) != NOKV_OK)
-            return db_check_writable(db);
+            return NOKV_ERR_POISONED; /* said without this lock */
         if (db->sync_running)
             follow_locked(db, log, end);
         else
@@ -152,7 +153,7 @@ enum nokv_status commit_sync(struct nokv_db *db, uint64_t log, uint64_t end)
         cond_signal(&db->sync_gathered);
     enum nokv_status status = sync_to_locked(db, log, end);
     mutex_unlock(&db->sync_mu);
-    return status;
+    return status == NOKV_ERR_POISONED ? db_check_writable(db) : status;
 }
 
 enum nokv_status db_sync_all(struct nokv_db *db)

@@ -177,6 +177,7 @@ struct nokv_db {
     /* what writers ask of the log thread, with background_ask; relaxed */
     _Atomic bool wal_full, values_full; /* the log's buffer, one of a segment waits to be written */
     _Atomic bool memory_wanted;         /* memtables need chunks soon */
+    _Atomic bool spare_wanted;          /* the next log is needed soon */
     _Atomic uint64_t direct_bytes;      /* of direct values since open */
     _Atomic uint32_t segment_writers;   /* segments that are being written; writer: who holds mu */
     _Atomic uint64_t references;        /* iterators and snapshots that close must not find */

@@ -194,6 +194,8 @@ void collect_unpick_dead_locked(struct nokv_db *db, const struct edit *edit);
 void collect_note_damaged_locked(struct nokv_db *db, const uint64_t *numbers, size_t count);
 /* Is there work for the collector, now or once others are done? */
 bool collect_is_due_locked(struct nokv_db *db);
+/* Is there more garbage than the option allows, once nobody writes? */
+bool collect_is_over_locked(const struct nokv_db *db);
 /* How many bytes of direct values one memtable should point to. */
 uint64_t collect_mem_values_max_locked(const struct nokv_db *db);
 /* How far the value log is over its bound: 0 (not at all) to 1 (writers should be as slow as they may get). */

@@ -245,6 +245,22 @@ static bool wants_flush_for_values(const struct nokv_db *db)
            atomic_load_explicit(&db->waiting_memtables, memory_order_relaxed) == 0;
 }
 
+/* There is room in this memtable and its log: what only the next ones lack is no reason to refuse the write. */
+static enum nokv_status rotate_for_values(struct nokv_db *db)
+{
+    enum nokv_status status = db_rotate(db);
+    if (status != NOKV_ERR_NO_SPACE && status != NOKV_ERR_NO_MEMORY)
+        return status;
+    db->mem_value_bytes_max = db->mem_value_bytes + db->options.vlog_segment_bytes;
+    return NOKV_OK;
+}
+
+static bool wants_spare_log(const struct nokv_db *db)
+{
+    return memtable_bytes(db->mem) > db->options.memtable_bytes / 2 ||
+           db->mem_value_bytes > db->mem_value_bytes_max / 2;
+}
+
 static void write_count_locked(struct nokv_db *db, const struct write *w)
 {
     db->deletes += w->deletes;
@@ -257,8 +273,10 @@ static void write_count_locked(struct nokv_db *db, const struct write *w)
 static enum nokv_status write_apply_locked(struct nokv_db *db, struct write *w, uint64_t *out_end)
 {
     TRY(db_check_writable(db));
-    if (UNLIKELY(memtable_bytes(db->mem) >= db->options.memtable_bytes || wants_flush_for_values(db)))
+    if (UNLIKELY(memtable_bytes(db->mem) >= db->options.memtable_bytes))
         TRY(db_rotate(db));
+    else if (UNLIKELY(wants_flush_for_values(db)))
+        TRY(rotate_for_values(db));
     if (UNLIKELY(db->wal_held) && atomic_load_explicit(&db->unsealed_logs, memory_order_acquire) == 0) {
         rlog_hold(db->wal, NULL, NULL);
         db->wal_held = false;
@@ -272,11 +290,9 @@ static enum nokv_status write_apply_locked(struct nokv_db *db, struct write *w, 
         return status;
     if (UNLIKELY(status != NOKV_OK))
         return db_poison(db, status, "the WAL could not be written");
-    if (UNLIKELY(!db->spare_asked && memtable_bytes(db->mem) > db->options.memtable_bytes / 2)) {
+    if (UNLIKELY(!db->spare_asked && wants_spare_log(db))) {
         db->spare_asked = true;
-        mutex_lock(&db->mu);
-        background_wake_locked(db);
-        mutex_unlock(&db->mu);
+        background_ask(db, &db->spare_wanted);
     }
     db->last_seq += w->count;
     db->mem_value_bytes += w->value_bytes;

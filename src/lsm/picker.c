@@ -34,10 +34,8 @@ void compaction_inputs_deinit(struct compaction_inputs *in)
 
 static uint64_t oldest_value_bytes(const struct level *zero)
 {
-    const struct table *oldest = zero->tables[0];
+    const struct table *oldest = zero->tables[zero->count - 1];
     uint64_t bytes = 0;
-    for (size_t i = 1; i < zero->count; i++)
-        oldest = zero->tables[i]->desc.number < oldest->desc.number ? zero->tables[i] : oldest;
     for (size_t i = 0; i < oldest->desc.ref_count; i++)
         bytes += oldest->desc.refs[i].bytes;
     return bytes;

@@ -245,8 +245,9 @@ enum nokv_status vlog_read_in_place(struct vlog_reader *r, const struct vlog_poi
     struct target t;
     const uint8_t *data = atomic_load_explicit(&r->data, memory_order_acquire);
     TRY(target_make(&r->segment, r->segment.end, p, user_key, &t));
-    if (data == NULL)
-        TRY(map_make(r, &data));
+    enum nokv_status status = data == NULL ? map_make(r, &data) : NOKV_OK;
+    if (status != NOKV_OK)
+        return only_cached ? NOKV_OK : status; /* a copy needs no mapping */
     record_prefetch(r, data, t.off);
     if (only_cached && !is_cached(r, &t))
         return NOKV_OK;

@@ -189,9 +189,9 @@ enum nokv_status vlog_source_move(struct vlog_source *s, const struct vlog_point
 /* The value, verified, valid until the next call. REQUIRES: p->value_size <= VLOG_SOURCE_WINDOW / 2. */
 enum nokv_status vlog_source_read(struct vlog_source *s, const struct vlog_pointer *p, struct slice user_key,
                                   struct slice *out_value) MUST_CHECK;
-/* Was the last call's failure one of reading the source (IO, or CORRUPT), not of writing to `to` or of memory? */
 /* It will be asked for soon. Nothing for files that are read past the page cache. */
 void vlog_source_hint(struct vlog_source *s, const struct vlog_pointer *p, size_t key_size);
+/* Was the last call's failure one of reading the source (IO, or CORRUPT), not of writing to `to` or of memory? */
 bool vlog_source_is_to_blame(const struct vlog_source *s);
 void vlog_source_close(struct vlog_source *s); /* NULL is accepted */
 

@@ -213,13 +213,61 @@ static void retire_within_retire(void **state)
     assert_int_equal(freed_count(), before + 2);
 }
 
+struct slow_thing {
+    struct epoch_node node;
+};
+
+static void slow_free(struct epoch_node *node)
+{
+    (void)node;
+    stage_set(1);
+    stage_wait(2);
+}
+
+static void *slow_main(void *arg)
+{
+    struct slow_thing *t = arg;
+    epoch_retire(&t->node, slow_free);
+    return NULL;
+}
+
+static _Atomic bool drained;
+
+static void *drain_main(void *arg)
+{
+    (void)arg;
+    epoch_drain();
+    atomic_store(&drained, true);
+    return NULL;
+}
+
+/* Who drains also waits for what another thread has taken off the list and not yet run to its end. */
+static void drain_waits_for_others(void **state)
+{
+    (void)state;
+    struct slow_thing t = {0};
+    pthread_t slow, drain;
+    stage_set(0);
+    OK(thread_create(&slow, "slow", slow_main, &t));
+    stage_wait(1);
+    OK(thread_create(&drain, "drain", drain_main, NULL));
+    for (int i = 0; i < 2000 && !atomic_load(&drained); i++)
+        sched_yield();
+    assert_false(atomic_load(&drained));
+    stage_set(2);
+    thread_join(slow);
+    thread_join(drain);
+    assert_true(atomic_load(&drained));
+}
+
 int main(void)
 {
     OK(epoch_register());
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(nobody_inside),       cmocka_unit_test(reader_holds_back),
-        cmocka_unit_test(places_are_reused),   cmocka_unit_test(many_threads_register),
-        cmocka_unit_test(swaps_under_readers), cmocka_unit_test(retire_within_retire),
+        cmocka_unit_test(nobody_inside),          cmocka_unit_test(reader_holds_back),
+        cmocka_unit_test(places_are_reused),      cmocka_unit_test(many_threads_register),
+        cmocka_unit_test(swaps_under_readers),    cmocka_unit_test(retire_within_retire),
+        cmocka_unit_test(drain_waits_for_others),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

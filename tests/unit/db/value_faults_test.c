@@ -317,6 +317,26 @@ static void test_disk_fills(void **state)
     }
 }
 
+/* A memtable that would be flushed only for the sake of the values it points to, and no room for the log of the next
+ * one: the writes go on in this one. */
+static void test_no_room_for_the_next_log(void **state)
+{
+    (void)state;
+    struct fixture f;
+    scene_init(&f);
+    settle(f.db);
+    sim_fail(f.sim, IO_OP_OPEN, IO_WAL, 1, ENOSPC, true);
+    for (uint64_t i = 0; i < 40; i++)
+        OK(sized_try_put(f.db, NEW_KEY + i, 1, DIRECT_BYTES, NOKV_SYNC_NONE));
+    sim_fail_clear(f.sim);
+    for (uint64_t i = 0; i < 40; i++)
+        sized_check(f.db, NEW_KEY + i, 1, DIRECT_BYTES);
+    settle(f.db);
+    old_check(f.db);
+    verify_ok(f.db);
+    fixture_deinit(&f);
+}
+
 /* Flushes found the disk full, and both segments that may be open at once are full as well: with room, a direct write
  * goes on by itself. */
 static void test_direct_goes_on_after_full_disk(void **state)
@@ -551,6 +571,7 @@ int main(void)
         cmocka_unit_test(test_failed_sync),
         cmocka_unit_test(test_failed_sync_in_flush),
         cmocka_unit_test(test_disk_fills),
+        cmocka_unit_test(test_no_room_for_the_next_log),
         cmocka_unit_test(test_direct_goes_on_after_full_disk),
         cmocka_unit_test(test_full_disk_while_sealing),
         cmocka_unit_test(test_full_disk_while_collecting),
