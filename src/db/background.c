@@ -11,7 +11,8 @@
  * quickly (seals, full buffers of the value log, spare logs, removals): a log that nobody seals holds up the next one.
  *
  * Level 0 is merged late under a stream of writes and early otherwise (see lsm/picker.c). A pause is a second without a
- * write, noticed by a thread that has run out of work, or a call of nokv_wait_idle; many reads count as well.
+ * write, noticed by a thread that has run out of work, or a call of nokv_wait_idle; many reads count as well, and then
+ * one thread merges, so that the readers do not pay for it with their processors.
  *
  * Failure: no space and no memory are soft: kept in soft_error, told to writers that need the work done, retried when
  * they come again or after a second. Anything else poisons the database; nothing is retried on a file after a failed
@@ -48,6 +49,7 @@ struct job {
     struct version *version;         /* compaction, rewrite: referenced */
     struct memtable *mem;            /* flush: referenced */
     struct segment_entry *segment;   /* seal segment */
+    uint32_t threads_max;            /* compaction; 0: as many as the option says */
     struct edit edit;                /* remove segments */
     uint64_t *snapshots;
     size_t snapshot_count;
@@ -297,7 +299,7 @@ static enum nokv_status job_compact(struct nokv_db *db, struct job *job)
 {
     struct compaction_job run = {.version = job->version,
                                  .inputs = &job->inputs,
-                                 .threads_max = db->options.inline_background_work ? 1 : db->options.background_threads,
+                                 .threads_max = db->options.inline_background_work ? 1 : job->threads_max,
                                  .cancel = &db->cancel};
     job_writer_options(db, job, &run.writer);
     enum nokv_status status = job->inputs.trivial_move    ? NOKV_OK
@@ -367,6 +369,8 @@ static enum nokv_status inputs_take_locked(struct nokv_db *db, struct job *job, 
         return status;
     }
     inputs_mark_locked(&job->inputs, true);
+    if (job->threads_max == 0)
+        job->threads_max = db->options.background_threads;
     job->version = db->version;
     version_ref(job->version);
     db->compactions_running++;
@@ -378,6 +382,8 @@ static enum nokv_status inputs_take_locked(struct nokv_db *db, struct job *job, 
 static enum nokv_status pick_compaction_locked(struct nokv_db *db, struct job *job)
 {
     bool found = false, tidy = background_is_tidy_locked(db);
+    bool is_urgent = db->tidy || db->version->levels[0].count >= db->options.l0_busy_files;
+    job->threads_max = tidy && !is_urgent ? 1 : 0; /* who reads needs the processors */
     TRY(picker_pick(db->version, &db->picker, tidy, db->level0_busy, &job->inputs, &found));
     if (found) {
         if (job->inputs.level == 0)
