@@ -406,7 +406,7 @@ typedef struct nokv_stats {
     uint64_t vlog_direct_bytes;   /* of values that were written to the value log ahead of the WAL, since open */
     uint64_t vlog_collections;    /* since open: passes, bytes of records moved, bytes of files removed */
     uint64_t vlog_moved_bytes, vlog_reclaimed_bytes;
-    double vlog_space_amp_max; /* the bound in force */
+    double vlog_space_amp_max; /* the option, as resolved */
 } nokv_stats;
 
 /* Fill *stats (struct_size set). `with_residency` asks the kernel which pages are cached: system calls per file. */
