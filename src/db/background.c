@@ -8,7 +8,8 @@
  *
  * Urgency: seal (logs, segments), flush, compaction, rewrite, spare log. With more than one thread, one is always free
  * of compactions, so that a flush never waits for a merge. One thread more does what writers wait for and what is done
- * quickly (seals, full buffers of the value log, spare logs, removals): a log that nobody seals holds up the next one.
+ * quickly: seals (a log that nobody seals holds up the next one), spare logs, removals, and what writers ask for
+ * without a lock: moving the log's buffer and those of the value log to their files, touching memory for memtables.
  *
  * Level 0 is merged late under a stream of writes and early otherwise (see lsm/picker.c). A pause is a second without a
  * write, noticed by a thread that has run out of work, or a call of nokv_wait_idle; many reads count as well, and then
