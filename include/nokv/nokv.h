@@ -61,6 +61,10 @@ typedef struct nokv_slice {
  * memtable, or (values that the value log reads with system calls, see nokv_vlog_read) into memory of its own. It stays
  * valid until nokv_value_release(), whatever is written, flushed or compacted meanwhile, at the cost of keeping that
  * file, memtable or memory alive. Must be released before nokv_close(). The `_` members are the library's.
+ *
+ * A disk that fails, or a file that somebody cuts short, under bytes that are read in place is an error of the call
+ * that finds the value. Should it happen later, between that call and the program's own reading of `data`, it is a
+ * SIGBUS in the program: nokv_get_copy() and nokv_get_range() have no such moment.
  */
 typedef struct nokv_value {
     const void *data;

@@ -260,11 +260,11 @@ const struct iter *ahead_look(struct ahead *a, bool backward)
 }
 
 bool ahead_take(const struct ahead *a, const struct segment *segment, const struct vlog_pointer *p,
-                struct slice *out_value)
+                struct slice user_key, struct slice *out_value)
 {
     const struct ahead_entry *e = &a->entries[a->first];
     if (a->first == a->count || e->piece == NOT_READ)
         return false;
     const struct vlog_reader *reader = segment_reader_now(segment);
-    return vlog_read_finish(reader, p, e->key.user, &a->reads.pieces[e->piece], out_value) == NOKV_OK;
+    return vlog_read_finish(reader, p, user_key, &a->reads.pieces[e->piece], out_value) == NOKV_OK;
 }

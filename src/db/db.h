@@ -345,9 +345,10 @@ void ahead_destroy(struct ahead *a); /* NULL is accepted */
  */
 const struct iter *ahead_look(struct ahead *a, bool backward) MUST_CHECK;
 /* The current entry's value, if it came in time and is sound; valid until the next step, look or return. False: read it
- * in the ordinary way. REQUIRES: `p` is the entry's pointer, `segment` where it leads, and that was opened. */
+ * in the ordinary way. REQUIRES: `p` is the entry's pointer, `user_key` its key, `segment` where it leads, and that was
+ * opened. */
 bool ahead_take(const struct ahead *a, const struct segment *segment, const struct vlog_pointer *p,
-                struct slice *out_value) MUST_CHECK;
+                struct slice user_key, struct slice *out_value) MUST_CHECK;
 /* Move on in the direction of the look. Returns what has the current entry now: this module's iterator, or the source,
  * which may have come to its end. REQUIRES: it has the current entry. */
 const struct iter *ahead_step(struct ahead *a) MUST_CHECK;

@@ -28,6 +28,7 @@ struct nokv_iter {
     struct slice value;      /* in place, or in `copy` */
     uint8_t *copy;           /* the last value that was read with system calls */
     size_t copy_capacity;
+    struct buf key_copy; /* of the entry whose value that is */
     unsigned streak;     /* copied values asked for without a gap, up to STREAK_MIN + 1; at least 1 with [I2] */
     bool backward;       /* the direction of the last move in a streak */
     struct ahead *ahead; /* NULL until first needed */
@@ -131,6 +132,7 @@ void nokv_iter_destroy(nokv_iter *iter)
     iter_destroy(iter->iter);
     view_unref(iter->view);
     mem_free(iter->copy);
+    buf_deinit(&iter->key_copy);
     atomic_fetch_sub_explicit(&iter->db->references, 1, memory_order_release);
     mem_free(iter);
 }
@@ -274,6 +276,25 @@ static enum nokv_status copy_reserve(nokv_iter *iter, size_t size)
     return NOKV_OK;
 }
 
+static enum nokv_status key_guarded(void *arg)
+{
+    nokv_iter *iter = arg;
+    memcpy(iter->key_copy.data, iter->at->key.user.data, iter->at->key.user.size);
+    return NOKV_OK;
+}
+
+/* The current key out of its table's mapping: it is compared where a fault could not be caught. */
+static enum nokv_status key_copy(nokv_iter *iter, struct slice *out_key)
+{
+    size_t size = iter->at->key.user.size;
+    iter->key_copy.size = 0;
+    if (buf_reserve(&iter->key_copy, size) == NULL)
+        return FAIL(NO_MEMORY, "no memory for a key of %zu bytes", size);
+    TRY(io_guarded(key_guarded, iter));
+    *out_key = slice_make(iter->key_copy.data, size);
+    return NOKV_OK;
+}
+
 static void look_ahead(nokv_iter *iter)
 {
     if (iter->ahead == NULL)
@@ -288,10 +309,12 @@ static enum nokv_status value_copy(nokv_iter *iter, struct segment *segment, con
     if (iter->streak >= STREAK_MIN)
         look_ahead(iter);
     iter->streak = (unsigned)u64_min(iter->streak + 1, STREAK_MIN + 1);
-    if (is_ahead(iter) && ahead_take(iter->ahead, segment, p, &iter->value))
+    struct slice key;
+    TRY(key_copy(iter, &key));
+    if (is_ahead(iter) && ahead_take(iter->ahead, segment, p, key, &iter->value))
         return NOKV_OK;
     TRY(copy_reserve(iter, p->value_size));
-    TRY(segment_read(segment, p, iter->at->key.user, 0, iter->copy, p->value_size));
+    TRY(segment_read(segment, p, key, 0, iter->copy, p->value_size));
     iter->value = slice_make(iter->copy, p->value_size);
     return NOKV_OK;
 }
@@ -326,5 +349,5 @@ size_t nokv_iter_value_size(const nokv_iter *iter)
     struct vlog_pointer p;
     if (!is_pointer(iter))
         return iter->at->value.size;
-    return vlog_pointer_decode(iter->at->value, &p) == NOKV_OK ? p.value_size : 0;
+    return segment_pointer(iter->at->value, &p) == NOKV_OK ? p.value_size : 0;
 }

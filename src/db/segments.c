@@ -152,10 +152,27 @@ struct segment *segment_set_find(const struct segment_set *set, uint64_t number)
     return set && low < set->count && set->segments[low]->number == number ? set->segments[low] : NULL;
 }
 
+struct decode_call {
+    struct slice value;
+    struct vlog_pointer *out;
+};
+
+static enum nokv_status decode_guarded(void *arg)
+{
+    const struct decode_call *c = arg;
+    return vlog_pointer_decode(c->value, c->out);
+}
+
+enum nokv_status segment_pointer(struct slice value, struct vlog_pointer *out_pointer)
+{
+    struct decode_call c = {.value = value, .out = out_pointer};
+    return io_guarded(decode_guarded, &c);
+}
+
 enum nokv_status segment_follow(const struct segment_set *set, struct slice value, struct vlog_pointer *out_pointer,
                                 struct segment **out_segment)
 {
-    TRY(vlog_pointer_decode(value, out_pointer));
+    TRY(segment_pointer(value, out_pointer));
     *out_segment = segment_set_find(set, out_pointer->segment);
     if (UNLIKELY(*out_segment == NULL))
         return FAIL(CORRUPT, "a pointer leads to segment %llu of the value log, which is not there",

@@ -97,7 +97,9 @@ static inline struct vlog_reader *segment_reader_now(const struct segment *s)
 /* The whole value, copied: *out_value lies in *out_memory, which the caller frees with mem_free. */
 enum nokv_status segment_read_whole(struct segment *s, const struct vlog_pointer *p, struct slice user_key,
                                     uint8_t **out_memory, struct slice *out_value) MUST_CHECK;
-/* Decode the pointer that an entry holds and find its segment, which is borrowed from the set. CORRUPT. */
+/* Decode the pointer that an entry holds, perhaps in a mapped table: guards itself. CORRUPT, IO. */
+enum nokv_status segment_pointer(struct slice value, struct vlog_pointer *out_pointer) MUST_CHECK;
+/* Decode the pointer that an entry holds and find its segment, which is borrowed from the set. CORRUPT, IO. */
 enum nokv_status segment_follow(const struct segment_set *set, struct slice value, struct vlog_pointer *out_pointer,
                                 struct segment **out_segment) MUST_CHECK;
 static inline void segment_pin(struct segment *s)

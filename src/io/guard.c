@@ -10,7 +10,9 @@
  * [I2] The slot is one pointer in the thread block of the initial-exec model: the handler must not be the first to
  *      touch a lazily allocated thread variable.
  * [I3] `previous` is written only while our handler is not installed.
- * [I4] We put the previous handler back only when ours is still the one in place; otherwise the host has put its own on
+ * [I4] Guards nest: the slot of the outer one is kept in the frame of the inner one and put back by it, also after a
+ *      fault, which goes to the innermost.
+ * [I5] We put the previous handler back only when ours is still the one in place; otherwise the host has put its own on
  *      top and ours stays below it, passing on.
  *
  * Threading: install and remove take a mutex. Failure: a thread that blocks SIGBUS is killed by the kernel at a fault;
@@ -118,7 +120,7 @@ void io_guard_remove(void)
     ASSERT(pthread_mutex_lock(&guard_mu) == 0);
     ASSERT(install_count > 0);
     struct sigaction current;
-    if (--install_count == 0 && sigaction(SIGBUS, NULL, &current) == 0 && is_ours(&current)) /* [I4] */
+    if (--install_count == 0 && sigaction(SIGBUS, NULL, &current) == 0 && is_ours(&current)) /* [I5] */
         (void)sigaction(SIGBUS, &previous, NULL);
     ASSERT(pthread_mutex_unlock(&guard_mu) == 0);
 }
@@ -126,14 +128,16 @@ void io_guard_remove(void)
 enum nokv_status io_guarded(enum nokv_status (*fn)(void *arg), void *arg)
 {
     sigjmp_buf target;
-    ASSERT(slot == NULL); /* does not nest */
-    if (sigsetjmp(target, 0) != 0)
+    sigjmp_buf *const outer = slot; /* never changed, so the jump leaves it as it is */
+    if (sigsetjmp(target, 0) != 0) {
+        slot = outer; /* [I4] */
         return FAIL(IO, "a mapped file could not be read (SIGBUS): the device failed or the file was cut short");
+    }
     slot = &target;
     /* the compiler may not move the reads of fn out from between the two stores */
     atomic_signal_fence(memory_order_seq_cst);
     enum nokv_status status = fn(arg);
     atomic_signal_fence(memory_order_seq_cst);
-    slot = NULL;
+    slot = outer;
     return status;
 }

@@ -170,10 +170,11 @@ bool io_map_advise(const struct io_map *map, size_t off, size_t size, enum io_ad
 uint64_t io_map_resident(const struct io_map *map, size_t off, size_t size);
 
 /*
- * Call fn(arg) with a SIGBUS that its reads of mapped files raise turned into IO for this call. fn must be pure
- * reading: no locks, no allocation (its frames are skipped over). Does not nest; costs some ten nanoseconds, no system
- * call. A SIGBUS elsewhere goes to the host program's handler. The handler is installed by the first call of
- * io_guard_install() and removed by the last io_guard_remove().
+ * Call fn(arg) with a SIGBUS that its reads of mapped files raise turned into IO for this call. Wherever fn reads
+ * mapped bytes it holds nothing that its frames would have to release, because they are skipped over: no lock, no
+ * memory. Calls nest, and a fault belongs to the innermost. Costs some ten nanoseconds, no system call. A SIGBUS
+ * elsewhere goes to the host program's handler. The handler is installed by the first call of io_guard_install() and
+ * removed by the last io_guard_remove().
  */
 enum nokv_status io_guarded(enum nokv_status (*fn)(void *arg), void *arg) MUST_CHECK;
 enum nokv_status io_guard_install(void) MUST_CHECK;

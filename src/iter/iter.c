@@ -57,3 +57,13 @@ enum nokv_status iter_empty_create(enum nokv_status status, struct iter **out_it
     *out_iter = &e->base;
     return NOKV_OK;
 }
+
+size_t iter_take_singly(struct iter *it, const struct ikey *limit, struct iter_entry *out, size_t max)
+{
+    size_t count = 0;
+    do {
+        out[count++] = (struct iter_entry){.key = it->key, .value = it->value};
+        iter_next(it);
+    } while (count < max && it->valid && (limit == NULL || ikey_compare(it->key, *limit) < 0));
+    return count;
+}

@@ -17,6 +17,11 @@
 
 struct iter;
 
+struct iter_entry {
+    struct ikey key;
+    struct slice value;
+};
+
 struct iter_ops {
     void (*first)(struct iter *it);
     void (*last)(struct iter *it);
@@ -24,6 +29,8 @@ struct iter_ops {
     void (*seek_for_prev)(struct iter *it, struct ikey target); /* last entry <= target */
     void (*next)(struct iter *it);                              /* REQUIRES: valid */
     void (*prev)(struct iter *it);                              /* REQUIRES: valid */
+    /* See iter_take. NULL: iter_take does it with next. */
+    size_t (*take)(struct iter *it, const struct ikey *limit, struct iter_entry *out, size_t max);
     void (*destroy)(struct iter *it);
 };
 
@@ -58,6 +65,17 @@ static inline void iter_next(struct iter *it)
 static inline void iter_prev(struct iter *it)
 {
     it->ops->prev(it);
+}
+/*
+ * The current entry, and those behind it as long as they are below `limit` (NULL: no limit), at most `max` in all, go
+ * to `out`; the iterator moves behind them. Returns how many; 0 only when it has stopped with a status. What was taken
+ * is right also when the iterator has stopped behind it. REQUIRES: valid; it was positioned, or moved last, forward;
+ * max > 0; inside io_guarded(): keys are compared.
+ */
+size_t iter_take_singly(struct iter *it, const struct ikey *limit, struct iter_entry *out, size_t max);
+static inline size_t iter_take(struct iter *it, const struct ikey *limit, struct iter_entry *out, size_t max)
+{
+    return it->ops->take ? it->ops->take(it, limit, out, max) : iter_take_singly(it, limit, out, max);
 }
 /* NULL is accepted. */
 static inline void iter_destroy(struct iter *it)
@@ -98,6 +116,8 @@ struct iter_view_options {
  * One entry per live user key: the newest version visible at `seq`, tombstones and expired entries hidden, within the
  * bounds, in both directions, direction changes included. `value` comes without the expiry prefix; key.tag keeps its
  * kind. Takes `source` on success. REQUIRES: the source's keys and values stay in place when it moves.
+ *
+ * A SIGBUS that comparing keys in mapped files raises stops it with IO.
  */
 enum nokv_status iter_view_create(struct iter *source, const struct iter_view_options *options,
                                   struct iter **out_iter) MUST_CHECK;

@@ -184,7 +184,20 @@ static void top_ended(struct merge_iter *m)
     show_top(m);
 }
 
-/* The top's child has moved one step in the current direction: restore [I1]. */
+/* The runner-up is before the top. */
+static inline void top_replace(struct merge_iter *m)
+{
+    if (m->heap_count == 2) {
+        struct merge_node top = m->heap[0];
+        m->heap[0] = m->heap[1];
+        m->heap[1] = top;
+        return;
+    }
+    sift_down(m, 0);
+    find_second(m);
+}
+
+/* The top's child has moved on in the current direction: restore [I1]. */
 static inline void top_moved(struct merge_iter *m)
 {
     struct merge_node *top = &m->heap[0];
@@ -194,10 +207,8 @@ static inline void top_moved(struct merge_iter *m)
     }
     if (m->heap_count > 1) {
         node_refresh(m, top);
-        if (node_before(m, &m->heap[m->second], top)) {
-            sift_down(m, 0);
-            find_second(m);
-        }
+        if (node_before(m, &m->heap[m->second], top))
+            top_replace(m);
     }
     show_top(m);
 }
@@ -308,6 +319,25 @@ static void merge_prev(struct iter *it)
     top_moved(m);
 }
 
+/* What the top's child has before the runner-up's entry, and so on: one comparison of keys per run of one child. */
+static size_t merge_take(struct iter *it, const struct ikey *limit, struct iter_entry *out, size_t max)
+{
+    struct merge_iter *m = merge_of(it);
+    size_t count = 0;
+    ASSERT(it->valid && !m->backward);
+    do {
+        const struct ikey *until = limit;
+        if (m->heap_count > 1) {
+            const struct ikey *second = &m->heap[m->second].child->key;
+            if (limit == NULL || ikey_compare(*second, *limit) < 0)
+                until = second;
+        }
+        count += iter_take(m->heap[0].child, until, out + count, max - count);
+        top_moved(m);
+    } while (count < max && it->valid && (limit == NULL || ikey_compare(it->key, *limit) < 0));
+    return count;
+}
+
 static void merge_destroy(struct iter *it)
 {
     struct merge_iter *m = merge_of(it);
@@ -324,6 +354,7 @@ static const struct iter_ops merge_ops = {
     .seek_for_prev = merge_seek_for_prev,
     .next = merge_next,
     .prev = merge_prev,
+    .take = merge_take,
     .destroy = merge_destroy,
 };
 

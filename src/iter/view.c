@@ -5,32 +5,47 @@
  * Bounds and prefix become one half-open range [lower, upper) at creation. Of one user key the source shows the newest
  * version first; where that is too new for the view, older ones follow.
  *
- *  [I1] Forward, the source stands at the entry that is shown.
- *  [I2] Backward, the source stands before every version of the key that is shown (or not valid: at the beginning),
+ * Forward, entries are taken from the source in batches, because the union below finds out once per run of one of its
+ * children, and not per entry, that nothing comes in between; and because keys are compared in mapped files, so under
+ * io_guarded(), which is paid for once per batch. After a seek the first batch is small.
+ *
+ *  [I1] Forward without a batch, the source stands at the entry that is shown. This is so after positioning.
+ *  [I2] Forward with a batch, what is shown is batch[index]; all of batch[0 .. count) is live and fit to be shown; the
+ *       source stands behind all that was taken for it. `group` is the last key of what was taken whose newest visible
+ *       version has been seen: other versions of it are behind it.
+ *  [I3] Backward, the source stands before every version of the key that is shown (or not valid: at the beginning),
  *       because going backward the newest visible version is known only once all older ones were passed.
  *
- *      first, seek ──► find_forward ◄── next ──┐        last, seek_for_prev ──► find_backward ◄── prev ──┐
- *                        [I1] ─────────────────┘                                  [I2] ──────────────────┘
- *                        [I1] ── prev: leave_group_backward, find_backward ──► [I2]
- *                        [I1] ◄── next: seek behind the group, find_forward ── [I2]
+ *      first, seek ──► find_forward ──► [I1] ── next ──► fill_batch ──► [I2] ◄── next: in the batch, or fill_batch
+ *      last, seek_for_prev ──► find_backward ──► [I3] ◄── prev: find_backward
+ *      [I1] ── prev: leave_group_backward, find_backward ──► [I3]
+ *      [I2] ── prev: seek before the group, find_backward ──► [I3]
+ *      [I3] ── next: seek behind the group, fill_batch ──► [I2]
  *
- * Versions and tombstones of one key are stepped over at most VIEW_STEPS_MAX at a time, then sought over, so that a key
- * with a million versions costs a few seeks. Tombstones of different keys are still walked one by one: only compaction
- * removes them.
+ * Versions and tombstones of one key are stepped over at most VIEW_STEPS_MAX (a batch) at a time, then sought over, so
+ * that a key with a million versions costs a few seeks. Tombstones of different keys are still walked one by one: only
+ * compaction removes them.
  *
  * Failure: the source's status stops the view, also where an entry could have been shown before it: what the source
- * could not show might have been newer. A kind of entry that this build does not know is NOT_SUPPORTED, an expiry that
- * does not fit its value CORRUPT. One thread at a time.
+ * could not show might have been newer. What was taken before that is shown first, and then the failure is met again. A
+ * kind of entry that this build does not know is NOT_SUPPORTED, an expiry that does not fit its value CORRUPT, a fault
+ * while keys are compared IO: then any of this module's frames may have been left in the middle, so nothing but a new
+ * position starts from there. One thread at a time.
  */
 #include "base/alloc.h"
 #include "base/coding.h"
+#include "io/io.h"
 #include "iter/iter.h"
 
-enum { VIEW_STEPS_MAX = 8 };
+enum { VIEW_STEPS_MAX = 8, BATCH_MIN = 4, BATCH_MAX = 32 };
 
 struct view_iter {
     struct iter base;
     bool backward;
+    uint32_t index, count; /* [I2]; count 0: no batch */
+    uint32_t batch_size;   /* of the next one */
+    struct slice group;    /* [I2] */
+    struct ikey target;    /* of the positioning under way */
     /* set at creation, then constant */
     struct iter *source;
     uint64_t seq;
@@ -39,7 +54,8 @@ struct view_iter {
     struct slice upper;
     bool has_upper;        /* an upper bound is never empty, but an all-0xff prefix has none */
     uint64_t upper_prefix; /* key_prefix(upper, 0) */
-    uint8_t bytes[];       /* of lower and upper */
+    struct iter_entry batch[BATCH_MAX];
+    uint8_t bytes[]; /* of lower and upper */
 };
 
 static struct view_iter *view_of(struct iter *it)
@@ -156,6 +172,87 @@ static void find_forward(struct view_iter *v)
     iter_stop(&v->base, src->status);
 }
 
+static void show_batch(struct view_iter *v, uint32_t index)
+{
+    const struct iter_entry *e = &v->batch[index];
+    v->index = index;
+    v->base.key = e->key;
+    v->base.value = e->value;
+}
+
+/*
+ * Of `taken` entries in the batch those that are to be shown stay. An entry that stops the view is met again as the
+ * first of the next batch, when others are shown before it: the message of a failure is then the thread's last one.
+ */
+static enum nokv_status batch_sort_out(struct view_iter *v, size_t taken)
+{
+    struct iter_entry *to = v->batch;
+    struct slice group = v->group;
+    for (const struct iter_entry *from = v->batch; from != v->batch + taken; from++) {
+        if (UNLIKELY(!visible(v, from->key)) || UNLIKELY(slice_equal(from->key.user, group)))
+            continue;
+        struct slice value = from->value;
+        unsigned kind = tag_kind_byte(from->key.tag);
+        bool live = true;
+        if (UNLIKELY(kind != KEY_VALUE && kind != KEY_VALUE_POINTER)) {
+            enum nokv_status status = check_live(v, from->key, &value, &live);
+            if (UNLIKELY(status != NOKV_OK)) {
+                if (to == v->batch)
+                    return status;
+                iter_seek(v->source, from->key);
+                break;
+            }
+        }
+        group = from->key.user;
+        *to = (struct iter_entry){.key = from->key, .value = value};
+        to += live;
+    }
+    v->group = group;
+    v->count = (uint32_t)(to - v->batch);
+    return NOKV_OK;
+}
+
+/* Nothing of a whole batch was shown. If it was all of one key and the source is in it still, get out of there, or to
+ * the first version that is old enough. */
+static void leave_long_group(struct view_iter *v, size_t taken)
+{
+    struct slice user = v->batch[taken - 1].key.user;
+    if (taken < VIEW_STEPS_MAX || !v->source->valid || !slice_equal(v->source->key.user, user))
+        return;
+    uint64_t tag = slice_equal(user, v->group) ? 0 : tag_for_seek(v->seq);
+    iter_seek(v->source, (struct ikey){.user = user, .tag = tag});
+}
+
+/* Guarded. What comes behind `group`; a failure of this function's own stops the view as well. */
+static enum nokv_status fill_batch(void *arg)
+{
+    struct view_iter *v = arg;
+    struct iter *src = v->source;
+    const struct ikey upper = {.user = v->upper, .tag = UINT64_MAX};
+    const struct ikey *limit = v->has_upper ? &upper : NULL;
+    if (UNLIKELY(!src->valid && src->status != NOKV_OK)) /* it failed behind what was shown: let it tell again */
+        iter_seek(src, (struct ikey){.user = v->group, .tag = 0});
+    while (src->valid) {
+        if (UNLIKELY(above_range(v, src->key.user))) {
+            iter_stop(&v->base, NOKV_OK);
+            return NOKV_OK;
+        }
+        size_t taken = iter_take(src, limit, v->batch, v->batch_size);
+        TRY(batch_sort_out(v, taken));
+        v->batch_size = v->batch_size < BATCH_MAX / 4 ? v->batch_size * 4 : BATCH_MAX;
+        if (LIKELY(v->count != 0)) {
+            show_batch(v, 0);
+            v->base.valid = true;
+            v->base.status = NOKV_OK;
+            return NOKV_OK;
+        }
+        if (taken != 0)
+            leave_long_group(v, taken);
+    }
+    iter_stop(&v->base, src->status);
+    return NOKV_OK;
+}
+
 /* ---- backward -------------------------------------------------------------------------------------------------- */
 
 /* The source stands at a version of `user` or behind one: move it before all of them. */
@@ -222,19 +319,36 @@ static void find_backward(struct view_iter *v)
 
 /* ---- operations ------------------------------------------------------------------------------------------------ */
 
-static void view_first(struct iter *it)
+/* Do a step that compares keys. */
+static void guarded(struct view_iter *v, enum nokv_status (*step)(void *arg))
 {
-    struct view_iter *v = view_of(it);
+    enum nokv_status status = io_guarded(step, v);
+    if (UNLIKELY(status != NOKV_OK))
+        iter_stop(&v->base, status);
+}
+
+/* A position that the last one says nothing about. */
+static void reposition(struct view_iter *v, enum nokv_status (*step)(void *arg))
+{
+    v->count = 0;
+    v->batch_size = BATCH_MIN;
+    guarded(v, step);
+}
+
+static enum nokv_status first_guarded(void *arg)
+{
+    struct view_iter *v = arg;
     if (v->lower.size)
         iter_seek(v->source, (struct ikey){.user = v->lower, .tag = UINT64_MAX});
     else
         iter_first(v->source);
     find_forward(v);
+    return NOKV_OK;
 }
 
-static void view_last(struct iter *it)
+static enum nokv_status last_guarded(void *arg)
 {
-    struct view_iter *v = view_of(it);
+    struct view_iter *v = arg;
     if (v->has_upper)
         iter_seek_for_prev(v->source, (struct ikey){.user = v->upper, .tag = UINT64_MAX});
     else
@@ -242,52 +356,102 @@ static void view_last(struct iter *it)
     while (v->source->valid && above_range(v, v->source->key.user))
         iter_prev(v->source);
     find_backward(v);
+    return NOKV_OK;
+}
+
+static enum nokv_status seek_guarded(void *arg)
+{
+    struct view_iter *v = arg;
+    if (below_range(v, v->target.user))
+        return first_guarded(v);
+    iter_seek(v->source, (struct ikey){.user = v->target.user, .tag = UINT64_MAX});
+    find_forward(v);
+    if (v->base.valid && UNLIKELY(ikey_compare(v->base.key, v->target) < 0)) {
+        leave_group_forward(v, v->base.key.user);
+        find_forward(v);
+    }
+    return NOKV_OK;
+}
+
+static enum nokv_status seek_for_prev_guarded(void *arg)
+{
+    struct view_iter *v = arg;
+    if (above_range(v, v->target.user))
+        return last_guarded(v);
+    iter_seek_for_prev(v->source, (struct ikey){.user = v->target.user, .tag = 0});
+    find_backward(v);
+    if (v->base.valid && UNLIKELY(ikey_compare(v->base.key, v->target) > 0))
+        find_backward(v);
+    return NOKV_OK;
+}
+
+static enum nokv_status prev_guarded(void *arg)
+{
+    struct view_iter *v = arg;
+    struct slice user = v->base.key.user;
+    if (!v->backward && v->count == 0) {
+        leave_group_backward(v, user);
+    } else if (!v->backward) {
+        v->count = 0;
+        iter_seek_for_prev(v->source, (struct ikey){.user = user, .tag = UINT64_MAX});
+        leave_group_backward(v, user);
+    }
+    find_backward(v);
+    return NOKV_OK;
+}
+
+static enum nokv_status turn_forward_guarded(void *arg)
+{
+    struct view_iter *v = arg;
+    iter_seek(v->source, (struct ikey){.user = v->base.key.user, .tag = 0});
+    v->backward = false;
+    return fill_batch(v);
+}
+
+static void view_first(struct iter *it)
+{
+    reposition(view_of(it), first_guarded);
+}
+
+static void view_last(struct iter *it)
+{
+    reposition(view_of(it), last_guarded);
+}
+
+static void view_seek(struct iter *it, struct ikey target)
+{
+    view_of(it)->target = target;
+    reposition(view_of(it), seek_guarded);
+}
+
+static void view_seek_for_prev(struct iter *it, struct ikey target)
+{
+    view_of(it)->target = target;
+    reposition(view_of(it), seek_for_prev_guarded);
 }
 
 static void view_next(struct iter *it)
 {
     struct view_iter *v = view_of(it);
     ASSERT(it->valid);
-    struct slice user = it->key.user;
-    if (UNLIKELY(v->backward))
-        iter_seek(v->source, (struct ikey){.user = user, .tag = 0});
-    leave_group_forward(v, user);
-    find_forward(v);
+    if (LIKELY(v->index + 1 < v->count)) {
+        show_batch(v, v->index + 1);
+        return;
+    }
+    if (v->count == 0)
+        v->group = it->key.user;
+    if (UNLIKELY(v->backward)) {
+        v->batch_size = BATCH_MIN;
+        guarded(v, turn_forward_guarded);
+    } else {
+        guarded(v, fill_batch);
+    }
 }
 
 static void view_prev(struct iter *it)
 {
-    struct view_iter *v = view_of(it);
     ASSERT(it->valid);
-    if (UNLIKELY(!v->backward))
-        leave_group_backward(v, it->key.user);
-    find_backward(v);
-}
-
-static void view_seek(struct iter *it, struct ikey target)
-{
-    struct view_iter *v = view_of(it);
-    if (below_range(v, target.user)) {
-        view_first(it);
-        return;
-    }
-    iter_seek(v->source, (struct ikey){.user = target.user, .tag = UINT64_MAX});
-    find_forward(v);
-    if (it->valid && ikey_compare(it->key, target) < 0)
-        view_next(it);
-}
-
-static void view_seek_for_prev(struct iter *it, struct ikey target)
-{
-    struct view_iter *v = view_of(it);
-    if (above_range(v, target.user)) {
-        view_last(it);
-        return;
-    }
-    iter_seek_for_prev(v->source, (struct ikey){.user = target.user, .tag = 0});
-    find_backward(v);
-    if (it->valid && ikey_compare(it->key, target) > 0)
-        view_prev(it);
+    guarded(view_of(it), prev_guarded);
 }
 
 static void view_destroy(struct iter *it)
@@ -354,9 +518,10 @@ static void set_range(struct view_iter *v, const struct iter_view_options *o)
 enum nokv_status iter_view_create(struct iter *source, const struct iter_view_options *options, struct iter **out_iter)
 {
     size_t room = options->lower.size + options->upper.size + 3 * options->prefix.size;
-    struct view_iter *v = mem_zalloc(sizeof *v + room);
+    struct view_iter *v = mem_alloc(sizeof *v + room); /* the batch needs no zeros */
     if (v == NULL)
         return FAIL(NO_MEMORY, "iterator with bounds of %zu bytes", room);
+    memset(v, 0, offsetof(struct view_iter, batch));
     v->base.ops = &view_ops;
     v->source = source;
     v->seq = options->seq;

@@ -25,7 +25,7 @@ static struct concat_iter *concat_of(struct iter *it)
 }
 
 /* Show what the child shows. */
-static void concat_take(struct concat_iter *c)
+static void concat_show(struct concat_iter *c)
 {
     c->iter.valid = c->child->valid;
     c->iter.status = c->child->status;
@@ -59,7 +59,7 @@ static void concat_skip_forward(struct concat_iter *c)
             return;
         iter_first(c->child);
     }
-    concat_take(c);
+    concat_show(c);
 }
 
 static void concat_skip_backward(struct concat_iter *c)
@@ -69,7 +69,7 @@ static void concat_skip_backward(struct concat_iter *c)
             return;
         iter_last(c->child);
     }
-    concat_take(c);
+    concat_show(c);
 }
 
 static void concat_first(struct iter *it)
@@ -149,6 +149,14 @@ static void concat_prev(struct iter *it)
     concat_skip_backward(c);
 }
 
+static size_t concat_take(struct iter *it, const struct ikey *limit, struct iter_entry *out, size_t max)
+{
+    struct concat_iter *c = concat_of(it);
+    size_t count = iter_take(c->child, limit, out, max);
+    concat_skip_forward(c);
+    return count;
+}
+
 static void concat_destroy(struct iter *it)
 {
     struct concat_iter *c = concat_of(it);
@@ -163,6 +171,7 @@ static const struct iter_ops concat_ops = {
     .seek_for_prev = concat_seek_for_prev,
     .next = concat_next,
     .prev = concat_prev,
+    .take = concat_take,
     .destroy = concat_destroy,
 };
 

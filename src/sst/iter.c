@@ -10,6 +10,10 @@
  *                        low ┌── window ──┐ high
  *     block: e0 e1 e2 ... ei [ei+1 ... ek ] ... en        index: the current entry, low <= index < high
  *
+ * A caller that takes many entries at once gets them out of the windows, as far as they are below its limit; what is
+ * not stays decoded. Where a run ends is looked for from the end of the window or from its front, as the last run was
+ * long or short.
+ *
  * A step that meets a block that was never verified leaves the guard, has it verified and runs again; therefore a step
  * changes the iterator only at its end [I1].
  *
@@ -48,6 +52,8 @@ struct sst_iter {
     uint64_t hash; /* of its user key */
     bool ended;
     uint64_t unverified;
+
+    size_t run; /* entries that were taken of the last window before a limit */
 
     /* reading ahead */
     int direction; /* of the last block change: 1, -1; 0 none */
@@ -100,6 +106,20 @@ static void window_prefetch(const struct position *p, uint32_t high)
     }
 }
 
+static inline enum nokv_status entry_decode(struct sst_iter *it, const struct position *p, uint32_t index,
+                                            struct sst_entry *e)
+{
+    if (UNLIKELY(!sst_block_entry(&p->block, index, e)))
+        return sst_reader_bad_block(it->r, p->extent.page);
+    unsigned kind = tag_kind_byte(e->tag);
+    if (UNLIKELY(kind != it->kind_seen)) {
+        if (!key_kind_known(kind))
+            return sst_reader_bad_kind(it->r, p->extent.page, e->tag);
+        it->kind_seen = (uint8_t)kind;
+    }
+    return NOKV_OK;
+}
+
 /* The entries of the window that `p` is in, ahead of it in the direction of the move. [I1] */
 static enum nokv_status position_take(struct sst_iter *it, const struct position *p)
 {
@@ -109,17 +129,8 @@ static enum nokv_status position_take(struct sst_iter *it, const struct position
         low = high > it->window_size ? high - it->window_size : 0;
     else
         high = p->block.count - low > it->window_size ? low + it->window_size : p->block.count;
-    for (uint32_t i = low; i < high; i++) {
-        struct sst_entry *e = &it->window[i - low];
-        if (UNLIKELY(!sst_block_entry(&p->block, i, e)))
-            return sst_reader_bad_block(it->r, p->extent.page);
-        unsigned kind = tag_kind_byte(e->tag);
-        if (UNLIKELY(kind != it->kind_seen)) {
-            if (!key_kind_known(kind))
-                return sst_reader_bad_kind(it->r, p->extent.page, e->tag);
-            it->kind_seen = (uint8_t)kind;
-        }
-    }
+    for (uint32_t i = low; i < high; i++)
+        TRY(entry_decode(it, p, i, &it->window[i - low]));
     if (it->move == MOVE_NEXT)
         window_prefetch(p, high);
     it->at = *p;
@@ -367,6 +378,62 @@ static void move_prev(struct iter *base)
     step_out(it, MOVE_PREV);
 }
 
+static bool is_below(const struct sst_entry *e, const struct ikey *limit)
+{
+    return ikey_compare((struct ikey){.user = e->key, .tag = e->tag}, *limit) < 0;
+}
+
+/* How many of the `count` entries are below the limit; the first is, or is not asked for. */
+static size_t run_below(const struct sst_iter *it, const struct sst_entry *entries, size_t count,
+                        const struct ikey *limit)
+{
+    size_t low = 1, high = count;
+    if (it->run >= count && LIKELY(is_below(&entries[count - 1], limit)))
+        return count;
+    for (size_t step = 1; low < high && step < count; step *= 2) { /* 1, 2, 4, … from the front */
+        if (!is_below(&entries[step], limit)) {
+            high = step;
+            break;
+        }
+        low = step + 1;
+    }
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (is_below(&entries[middle], limit))
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* Keys are compared outside of the guard of this module: see iter_take. */
+static size_t take(struct iter *base, const struct ikey *limit, struct iter_entry *out, size_t max)
+{
+    struct sst_iter *it = CONTAINER_OF(base, struct sst_iter, base);
+    size_t count = 0;
+    ASSERT(base->valid && max > 0);
+    for (;;) {
+        const struct sst_entry *entries = &it->window[it->at.index - it->low];
+        size_t there = u64_min(it->high - it->at.index, max - count);
+        size_t run = limit ? run_below(it, entries, there, limit) : there;
+        for (size_t i = 0; i < run; i++)
+            out[count + i] =
+                (struct iter_entry){.key = {.user = entries[i].key, .tag = entries[i].tag}, .value = entries[i].value};
+        count += run;
+        it->run = run;
+        if (it->at.index + run < it->high) {
+            it->at.index += (uint32_t)run;
+            entry_show(it);
+            return count;
+        }
+        it->at.index = it->high - 1;
+        step_out(it, MOVE_NEXT);
+        if (count == max || !base->valid || (limit && ikey_compare(base->key, *limit) >= 0))
+            return count;
+    }
+}
+
 static void iter_free(struct iter *base)
 {
     struct sst_iter *it = CONTAINER_OF(base, struct sst_iter, base);
@@ -381,6 +448,7 @@ static const struct iter_ops ops = {
     .seek_for_prev = move_seek_for_prev,
     .next = move_next,
     .prev = move_prev,
+    .take = take,
     .destroy = iter_free,
 };
 

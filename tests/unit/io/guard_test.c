@@ -73,6 +73,35 @@ static void test_truncated_file(void **state)
     bed_close(&b);
 }
 
+static enum nokv_status nested_fault(void *arg)
+{
+    enum nokv_status inner = io_guarded(read_last_page, arg);
+    if (inner != NOKV_ERR_IO)
+        return NOKV_ERR_CORRUPT;
+    return read_last_page(arg); /* the outer one's */
+}
+
+static enum nokv_status nested_fine(void *arg)
+{
+    return io_guarded(read_last_page, arg) == NOKV_ERR_IO ? NOKV_OK : NOKV_ERR_CORRUPT;
+}
+
+/* A guard inside another takes the fault for itself, and the outer one is there again behind it. */
+static void test_nested(void **state)
+{
+    (void)state;
+    struct bed b = {0};
+    bed_open(&b);
+    OK(io_guard_install());
+    bed_cut_file(&b);
+    for (int i = 0; i < 3; i++) {
+        FAILS(IO, io_guarded(nested_fault, &b.map));
+        OK(io_guarded(nested_fine, &b.map));
+    }
+    io_guard_remove();
+    bed_close(&b);
+}
+
 /* A file of the mmap model brings its own guard: a read of what was cut off is IO and names the path. */
 static void test_mmap_model(void **state)
 {
@@ -293,10 +322,11 @@ static void test_circle(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_truncated_file),   cmocka_unit_test(test_mmap_model),
-        cmocka_unit_test(test_counted),          cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_host_handler),     cmocka_unit_test(test_sent_signal),
-        cmocka_unit_test(test_default_is_death), cmocka_unit_test(test_circle),
+        cmocka_unit_test(test_truncated_file), cmocka_unit_test(test_nested),
+        cmocka_unit_test(test_mmap_model),     cmocka_unit_test(test_counted),
+        cmocka_unit_test(test_threads),        cmocka_unit_test(test_host_handler),
+        cmocka_unit_test(test_sent_signal),    cmocka_unit_test(test_default_is_death),
+        cmocka_unit_test(test_circle),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -150,8 +150,8 @@ static inline void array_destroy(struct iter *it)
 
 static inline struct iter *array_iter_create(struct array *array, int *destroyed)
 {
-    static const struct iter_ops ops = {array_first, array_last, array_seek,   array_seek_for_prev,
-                                        array_next,  array_prev, array_destroy};
+    static const struct iter_ops ops = {array_first, array_last, array_seek, array_seek_for_prev,
+                                        array_next,  array_prev, NULL,       array_destroy};
     struct array_iter *it = calloc(1, sizeof *it);
     assert_non_null(it);
     it->base.ops = &ops;

@@ -260,12 +260,68 @@ static void test_memory(void **state)
     array_deinit(&a);
 }
 
+/*
+ * An entry of a kind that nobody knows, behind others that were read together with it: they are shown, then it stops
+ * the view, and the thread's message is about it whatever failed in between.
+ */
+static void test_failure_behind_a_batch(void **state)
+{
+    (void)state;
+    struct array a = {.moves_to_fail = SIZE_MAX};
+    for (uint64_t i = 0; i < 20; i++)
+        array_insert(&a, (struct entry){.key = {slice_make(&"abcdefghijklmnopqrst"[i], 1),
+                                                key_tag(i + 1, i == 13 ? 0x0f : KEY_VALUE)}});
+    struct iter_view_options o = {.seq = 100};
+    struct iter *it;
+    OK(iter_view_create(array_iter_create(&a, NULL), &o, &it));
+    int shown = 0;
+    for (iter_first(it); it->valid; iter_next(it), shown++)
+        FAILS(INVALID, FAIL(INVALID, "something else"));
+    assert_int_equal(shown, 13);
+    assert_int_equal(it->status, NOKV_ERR_NOT_SUPPORTED);
+    assert_non_null(strstr(status_message(), "kind 0x0f"));
+    iter_destroy(it);
+    array_deinit(&a);
+}
+
+/* A source that fails behind what was read together: the same, and when the failure has gone by then, it goes on. */
+static void test_source_fails_behind_a_batch(void **state)
+{
+    (void)state;
+    for (int heals = 0; heals < 2; heals++) {
+        struct array a = {.moves_to_fail = 12};
+        for (uint64_t i = 0; i < 20; i++)
+            array_insert(&a,
+                         (struct entry){.key = {slice_make(&"abcdefghijklmnopqrst"[i], 1), key_tag(i + 1, KEY_VALUE)}});
+        struct iter_view_options o = {.seq = 100};
+        struct iter *it;
+        OK(iter_view_create(array_iter_create(&a, NULL), &o, &it));
+        int shown = 0;
+        for (iter_first(it); it->valid; iter_next(it), shown++) {
+            FAILS(INVALID, FAIL(INVALID, "something else"));
+            if (heals && a.moves > a.moves_to_fail)
+                a.moves_to_fail = SIZE_MAX;
+        }
+        assert_int_equal(shown, heals ? 20 : 12);
+        assert_int_equal(it->status, heals ? NOKV_OK : NOKV_ERR_CORRUPT);
+        if (!heals)
+            assert_non_null(strstr(status_message(), "planned"));
+        iter_destroy(it);
+        array_deinit(&a);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_model),         cmocka_unit_test(test_prefix_of_ff),
-        cmocka_unit_test(test_many_versions), cmocka_unit_test(test_unknown_entries),
-        cmocka_unit_test(test_source_errors), cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_model),
+        cmocka_unit_test(test_prefix_of_ff),
+        cmocka_unit_test(test_many_versions),
+        cmocka_unit_test(test_unknown_entries),
+        cmocka_unit_test(test_source_errors),
+        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_failure_behind_a_batch),
+        cmocka_unit_test(test_source_fails_behind_a_batch),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -73,6 +73,34 @@ static void check_seeks(struct iter *it, struct model *m, const struct model_sha
     free(key);
 }
 
+/* Runs of entries up to a limit, any size, anywhere: what is taken and where the iterator stands behind it. */
+static void check_takes(struct iter *it, struct model *m)
+{
+    struct iter_entry out[40];
+    for (size_t n = 0; n < 300; n++) {
+        size_t at = model_below(m, m->count), end = at + 1 + model_below(m, 60);
+        size_t max = 1 + model_below(m, ARRAY_COUNT(out));
+        struct ikey limit = end < m->count ? m->entries[end].key : (struct ikey){0};
+        iter_seek(it, m->entries[at].key);
+        while (it->valid && (end >= m->count || ikey_compare(it->key, limit) < 0)) {
+            size_t taken = iter_take(it, end < m->count ? &limit : NULL, out, max);
+            size_t wanted = u64_min(max, (end < m->count ? end : m->count) - at);
+            assert_int_equal(taken, wanted);
+            for (size_t i = 0; i < taken; i++) {
+                assert_int_equal(ikey_compare(out[i].key, m->entries[at + i].key), 0);
+                assert_true(slice_equal(out[i].value, m->entries[at + i].value));
+            }
+            at += taken;
+            check_entry(it, m, at);
+            if (n % 5 == 0 && it->valid && at > 0) { /* and a step back */
+                iter_prev(it);
+                check_entry(it, m, at - 1);
+                iter_next(it);
+            }
+        }
+    }
+}
+
 static void check_walks(struct sst_reader *r, struct model *m, const struct model_shape *s)
 {
     struct iter *it = NULL;
@@ -87,6 +115,7 @@ static void check_walks(struct sst_reader *r, struct model *m, const struct mode
         check_entry(it, m, i - 1);
     check_entry(it, m, m->count);
     check_seeks(it, m, s);
+    check_takes(it, m);
     iter_destroy(it);
 }
 
