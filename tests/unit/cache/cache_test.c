@@ -203,6 +203,48 @@ static void test_pinned_blocks(void **state)
     cache_destroy(c);
 }
 
+/* Blocks that are held while others pass through stay in the cache, in either queue; those around them go. */
+static void test_held_blocks_stay(void **state)
+{
+    (void)state;
+    enum { HELD = 5 };
+    struct cache_block *held[HELD];
+    struct cache *c;
+    OK(cache_create(MIB, &c));
+    for (uint64_t i = 0; i < HELD; i++)
+        held[i] = block_add(c, 7, i, PAGE_BYTES);
+    for (uint64_t n = 0; n < 2000; n++)
+        assert_false(block_read(c, 1, n));
+    for (int round = 0; round < 4; round++) { /* fills the main queue and turns it over */
+        for (uint64_t n = 0; n < 1800; n++)
+            (void)block_read(c, 2, n / 3); /* three times: it stays */
+    }
+    assert_true(stats_of(c).bytes <= MIB);
+    for (uint64_t i = 0; i < HELD; i++) {
+        assert_true(block_read(c, 7, i));
+        block_check(held[i], 7, i);
+        cache_block_unref(held[i]);
+    }
+    cache_destroy(c);
+}
+
+/* A block counts from its creation on: room is made for it before anybody can find it. */
+static void test_room_for_new_block(void **state)
+{
+    (void)state;
+    struct cache *c;
+    struct cache_block *b;
+    OK(cache_create(MIB, &c));
+    for (uint64_t n = 0; n < 1000; n++)
+        (void)block_read(c, 1, n);
+    uint64_t evictions = stats_of(c).evictions;
+    OK(cache_block_create(c, 2, 0, MIB / 4, &b));
+    assert_true(stats_of(c).bytes <= MIB);
+    assert_true(stats_of(c).evictions > evictions);
+    cache_block_unref(b);
+    cache_destroy(c);
+}
+
 /* A block that is larger than the whole cache is its reader's alone, and does not push the others out. */
 static void test_oversized_block(void **state)
 {
@@ -281,6 +323,24 @@ static void test_ghost(void **state)
     for (uint64_t n = 100; n < 2000; n++)
         (void)block_read(c, 3, n);
     assert_true(block_read(c, 2, 7));
+    cache_destroy(c);
+}
+
+/* The ghost remembers as many names as the main queue has blocks: one that is older counts as never seen. */
+static void test_ghost_forgets(void **state)
+{
+    (void)state;
+    struct cache *c;
+    OK(cache_create(MIB, &c));
+    for (int round = 0; round < 4; round++)
+        (void)hot_hits(c, 200);
+    assert_false(block_read(c, 2, 7));
+    for (uint64_t n = 0; n < 350; n++)
+        (void)block_read(c, 3, n);
+    assert_false(block_read(c, 2, 7));
+    for (uint64_t n = 350; n < 600; n++)
+        (void)block_read(c, 3, n);
+    assert_false(block_read(c, 2, 7));
     cache_destroy(c);
 }
 
@@ -466,10 +526,13 @@ int main(void)
         cmocka_unit_test(test_second_insert),
         cmocka_unit_test(test_bound),
         cmocka_unit_test(test_pinned_blocks),
+        cmocka_unit_test(test_held_blocks_stay),
+        cmocka_unit_test(test_room_for_new_block),
         cmocka_unit_test(test_oversized_block),
         cmocka_unit_test(test_scan_resistance),
         cmocka_unit_test(test_hot_set_changes),
         cmocka_unit_test(test_ghost),
+        cmocka_unit_test(test_ghost_forgets),
         cmocka_unit_test(test_forget),
         cmocka_unit_test(test_resize),
         cmocka_unit_test(test_model),
