@@ -20,6 +20,7 @@ struct io_env_ops {
     uint64_t (*now_ns)(struct io *io);
     uint64_t (*wall_ms)(struct io *io);
     void (*sleep_ns)(struct io *io, uint64_t ns);
+    void (*memory_get)(struct io *io, struct io_memory *out_memory);
     /* Sets ops and model of *out_file; the dispatcher fills in the rest. `flags` were checked. */
     int (*open)(struct io *io, const char *path, enum io_component component, enum io_model model, unsigned flags,
                 struct io_file **out_file);

@@ -99,6 +99,14 @@ void io_sleep_ns(struct io *io, uint64_t ns)
     io->ops->sleep_ns(io, ns);
 }
 
+void io_memory_get(struct io *io, struct io_memory *out_memory)
+{
+    struct io_memory memory;
+    io->ops->memory_get(io, &memory);
+    ASSERT(memory.limit_bytes <= memory.total_bytes && memory.source != NULL);
+    *out_memory = memory;
+}
+
 /* ---- open and close ------------------------------------------------------------------------------------------- */
 
 static enum nokv_status open_check(const char *path, enum io_model model, unsigned flags)

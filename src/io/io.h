@@ -81,6 +81,19 @@ uint64_t io_wall_ms(struct io *io);
 /* Sleep (simulated: move the clock). */
 void io_sleep_ns(struct io *io, uint64_t ns);
 
+/* How much memory there is for this process. */
+struct io_memory {
+    uint64_t total_bytes; /* of the machine; 0: not known */
+    /* the tightest limit of a cgroup that this process is in, at any height, or total_bytes: never above it */
+    uint64_t limit_bytes;
+    /* "machine", "cgroup v2 memory.max", "cgroup v2 memory.high" or "cgroup v1 memory.limit_in_bytes"; static */
+    const char *source;
+};
+
+/* Looks anew at each call (some ten files of the kernel, 0.1 to 1 ms; not counted, as the clock is not). Cannot fail:
+ * what cannot be read does not limit. The simulated disk answers what sim_set_memory said. */
+void io_memory_get(struct io *io, struct io_memory *out_memory);
+
 /* ---- files ---------------------------------------------------------------------------------------------------- */
 
 enum {

@@ -12,6 +12,7 @@
 
 #include "base/alloc.h"
 #include "base/thread.h"
+#include "io/limit.h"
 #include "io/posix.h"
 
 static void real_destroy(struct io *io)
@@ -39,6 +40,12 @@ static void real_sleep_ns(struct io *io, uint64_t ns)
     struct timespec left = {.tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000)};
     while (nanosleep(&left, &left) != 0 && errno == EINTR) {
     }
+}
+
+static void real_memory_get(struct io *io, struct io_memory *out_memory)
+{
+    (void)io;
+    limit_read("/proc", out_memory);
 }
 
 static int real_open(struct io *io, const char *path, enum io_component component, enum io_model model, unsigned flags,
@@ -135,6 +142,7 @@ static const struct io_env_ops real_ops = {
     .now_ns = real_now_ns,
     .wall_ms = real_wall_ms,
     .sleep_ns = real_sleep_ns,
+    .memory_get = real_memory_get,
     .open = real_open,
     .rename = real_rename,
     .unlink = real_unlink,

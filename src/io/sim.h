@@ -18,6 +18,7 @@
 struct sim; /* the disk; several environments (lives of the process) may follow each other on it */
 
 enum { SIM_SECTOR = 512 };
+#define SIM_MEMORY_BYTES (8ull << 30)
 
 struct sim_options {
     uint64_t seed;
@@ -60,6 +61,9 @@ void sim_fail_clear(struct sim *sim);
 /* Did the planned failure happen? */
 bool sim_failed(const struct sim *sim);
 void sim_set_capacity(struct sim *sim, uint64_t bytes);
+/* What io_memory_get answers from now on, at first SIM_MEMORY_BYTES of a "machine" without a limit. `source` is static.
+ * REQUIRES: limit_bytes <= total_bytes. */
+void sim_set_memory(struct sim *sim, const struct io_memory *memory);
 
 /* Flip one bit of a file's content at rest (cached and synced). INVALID when out of range. */
 enum nokv_status sim_flip_bit(struct sim *sim, const char *path, uint64_t off, unsigned bit) MUST_CHECK;

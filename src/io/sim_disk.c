@@ -136,6 +136,7 @@ static struct sim *sim_alloc(const struct sim_options *options)
     s->options = *options;
     s->root->links = 1;
     s->crash_at = UINT64_MAX;
+    s->memory = (struct io_memory){SIM_MEMORY_BYTES, SIM_MEMORY_BYTES, "machine"};
     return s;
 }
 
@@ -254,6 +255,14 @@ void sim_set_capacity(struct sim *s, uint64_t bytes)
 {
     mutex_lock(&s->mu);
     s->capacity = bytes;
+    mutex_unlock(&s->mu);
+}
+
+void sim_set_memory(struct sim *s, const struct io_memory *memory)
+{
+    ASSERT(memory->limit_bytes <= memory->total_bytes && memory->source != NULL);
+    mutex_lock(&s->mu);
+    s->memory = *memory;
     mutex_unlock(&s->mu);
 }
 
@@ -398,6 +407,7 @@ static void copy_state(const struct sim *s, struct sim *copy)
     copy->used = s->used;
     copy->name_seq = s->name_seq;
     copy->plan = s->plan;
+    copy->memory = s->memory;
     /* relaxed: a clock of tests, read by whoever looks */
     atomic_init(&copy->clock_ns, atomic_load_explicit(&s->clock_ns, memory_order_relaxed));
 }

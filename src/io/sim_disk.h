@@ -106,6 +106,7 @@ struct sim {
     uint64_t used;
     uint64_t name_seq;
     struct sim_plan plan;
+    struct io_memory memory; /* of the machine that the disk is in */
     struct sim_lock *locks;
     unsigned ios;
     /* atomic, relaxed: read without the mutex */

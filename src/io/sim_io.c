@@ -127,6 +127,14 @@ static void sim_sleep_ns(struct io *io, uint64_t ns)
     atomic_fetch_add_explicit(&sim_of(io)->clock_ns, ns, memory_order_relaxed);
 }
 
+static void sim_memory_get(struct io *io, struct io_memory *out_memory)
+{
+    struct sim *s = sim_of(io);
+    mutex_lock(&s->mu);
+    *out_memory = s->memory;
+    mutex_unlock(&s->mu);
+}
+
 /* ---- files ---------------------------------------------------------------------------------------------------- */
 
 static int64_t read_locked(struct sim_file *f, void *buffer, uint64_t size, uint64_t off)
@@ -676,6 +684,7 @@ static const struct io_env_ops sim_ops = {
     .now_ns = sim_now_ns,
     .wall_ms = sim_wall_ms,
     .sleep_ns = sim_sleep_ns,
+    .memory_get = sim_memory_get,
     .open = sim_open,
     .rename = sim_rename,
     .unlink = sim_unlink,
