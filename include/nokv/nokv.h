@@ -105,18 +105,20 @@ typedef enum nokv_vlog_read {
  * default in every field. New fields are only ever appended, so an older caller keeps working.
  */
 typedef struct nokv_options {
-    uint32_t struct_size;         /* set by nokv_options_init() */
-    bool create_if_missing;       /* default true through nokv_options_init() */
-    bool error_if_exists;         /* default false */
-    bool read_only;               /* never writes a byte below the directory; default false */
-    bool inline_background_work;  /* no threads: flushes and compactions run inside the writing call; default false */
-    nokv_sync sync;               /* default NOKV_SYNC_NONE */
-    uint64_t memtable_bytes;      /* a memtable is flushed at this size; default 64 MiB, 64 KiB to 4 GiB */
-    uint32_t memtables_max;       /* active + waiting for flush, above which writers wait; default 4, 2 to 64 */
-    uint32_t background_threads;  /* flush and compaction; default 2, 1 to 64 */
-    uint64_t wal_buffer_bytes;    /* shared buffer in front of the WAL; default 4 MiB, 64 KiB to 1 GiB, power of two */
-    uint64_t table_bytes;         /* target size of a table file; default 64 MiB, 64 KiB to 4 GiB */
-    uint32_t block_bytes;         /* target size of a data block; default 4096, a multiple of 4096, at most 64 KiB */
+    uint32_t struct_size;        /* set by nokv_options_init() */
+    bool create_if_missing;      /* default true through nokv_options_init() */
+    bool error_if_exists;        /* default false */
+    bool read_only;              /* never writes a byte below the directory; default false */
+    bool inline_background_work; /* no threads: flushes and compactions run inside the writing call; default false */
+    nokv_sync sync;              /* default NOKV_SYNC_NONE */
+    uint64_t memtable_bytes;     /* a memtable is flushed at this size; default 64 MiB, or a 32nd of the memory that the
+                                    process may use (a container's limit) if that is less; 64 KiB to 4 GiB */
+    uint32_t memtables_max;      /* active + waiting for flush, above which writers wait; default 4, 2 to 64 */
+    uint32_t background_threads; /* flush and compaction; default 2, 1 to 64 */
+    uint64_t wal_buffer_bytes;   /* shared buffer in front of the WAL; default 4 MiB, or a 256th of the memory; 64 KiB
+                                    to 1 GiB, power of two */
+    uint64_t table_bytes;        /* target size of a table file; default 64 MiB, 64 KiB to 4 GiB */
+    uint32_t block_bytes;        /* target size of a data block; default 4096, a multiple of 4096, at most 64 KiB */
     uint32_t filter_bits_per_key; /* default 10, at most 32; UINT32_MAX turns filters off */
     uint64_t level_base_bytes;    /* size from which a deeper level is opened; default 256 MiB, at least table_bytes */
     uint32_t level_ratio;         /* each level is this much larger than the one above; default 10, 2 to 100 */
@@ -126,7 +128,9 @@ typedef struct nokv_options {
                                      at most 4096 */
     uint32_t l0_slowdown_files;   /* level-0 files from which writers are slowed; default 1.5 x l0_busy_files */
     uint32_t l0_stop_files;       /* slow-down reaches its strongest here; default 2 x l0_slowdown_files */
-    nokv_io_model sst_read;       /* point reads and scans of tables: default NOKV_IO_MMAP (the only one so far) */
+    nokv_io_model sst_read;       /* point reads and scans of tables: default NOKV_IO_MMAP. With STD, DIRECT and URING
+                                     blocks are copied into a cache, see block_cache_bytes, and every filter and index
+                                     is in memory besides */
     nokv_io_model wal_write;      /* default NOKV_IO_STD; NOKV_IO_DIRECT and NOKV_IO_URING are possible */
     nokv_io_model background_io;  /* flush and compaction: default NOKV_IO_STD; DIRECT and URING are possible */
     /*
@@ -149,6 +153,10 @@ typedef struct nokv_options {
     nokv_vlog_read vlog_read;      /* default NOKV_VLOG_READ_AUTO */
     nokv_io_model vlog_write; /* direct values: default NOKV_IO_DIRECT (where the file system has it); STD and URING
                                  are possible */
+    /* Blocks of tables in memory, where sst_read copies; unused with NOKV_IO_MMAP, whose cache is the page cache.
+       Default a quarter of the memory that the process may use, at most 1 GiB; 64 KiB to 4 TiB. Values and iterators
+       that are held keep their blocks beyond it. */
+    uint64_t block_cache_bytes;
 } nokv_options;
 
 typedef struct nokv_write_options {
@@ -300,7 +308,7 @@ NOKV_API bool nokv_iter_valid(const nokv_iter *iter);
 NOKV_API NOKV_MUST_CHECK nokv_status nokv_iter_status(const nokv_iter *iter);
 /*
  * REQUIRES: valid. In place: the slice stays valid until the iterator is destroyed, not only until it moves
- * (the iterator holds every file and memtable that it reads).
+ * (the iterator holds every file and memtable that it reads). With an sst_read other than NOKV_IO_MMAP: until it moves.
  */
 NOKV_API nokv_slice nokv_iter_key(const nokv_iter *iter);
 /*
@@ -410,7 +418,9 @@ typedef struct nokv_stats {
     uint64_t vlog_direct_bytes;   /* of values that were written to the value log ahead of the WAL, since open */
     uint64_t vlog_collections;    /* since open: passes, bytes of records moved, bytes of files removed */
     uint64_t vlog_moved_bytes, vlog_reclaimed_bytes;
-    double vlog_space_amp_max; /* the option, as resolved */
+    double vlog_space_amp_max;                         /* the option, as resolved */
+    uint64_t block_cache_bytes, block_cache_bytes_max; /* of blocks in memory, and the bound; 0: tables are mapped */
+    uint64_t block_cache_hits, block_cache_misses;     /* since open */
 } nokv_stats;
 
 /* Fill *stats (struct_size set). `with_residency` asks the kernel which pages are cached: system calls per file. */

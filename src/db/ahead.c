@@ -9,6 +9,8 @@
  * read from the page cache as usual when their turn comes; there the queue is filled up when half of it is used, so
  * that the device always has something to do.
  *
+ * A source that must_release goes no further than its entries stay: iter_view_buffered.
+ *
  * How far: AHEAD_MIN entries at first, then twice as many each time up to AHEAD_MAX, and not much more than
  * AHEAD_BYTES_MAX. A segment that nobody has opened yet is left to the first ordinary read in it.
  *
@@ -63,6 +65,7 @@ struct ahead {
     struct ahead_entry entries[AHEAD_MAX + 1];
     struct group reads, hints;
     size_t planned_bytes;
+    struct buf key; /* where the source is to go back to */
     uint8_t *bytes; /* of `reads` */
     size_t capacity;
 };
@@ -80,6 +83,7 @@ void ahead_destroy(struct ahead *a)
     if (a == NULL)
         return;
     mem_free(a->bytes);
+    buf_deinit(&a->key);
     mem_free(a);
 }
 
@@ -112,6 +116,21 @@ void ahead_slow_down(struct ahead *a)
     a->window = 0;
 }
 
+/* Where keys go when the source moves on, it seeks a copy of one. */
+static void source_seek(struct ahead *a, struct ikey key)
+{
+    if (a->source->must_release) {
+        a->key.size = 0;
+        enum nokv_status status = buf_append(&a->key, key.user.data, key.user.size);
+        if (status != NOKV_OK) {
+            iter_stop(a->source, status);
+            return;
+        }
+        key.user = buf_slice(&a->key);
+    }
+    iter_seek(a->source, key);
+}
+
 const struct iter *ahead_step(struct ahead *a)
 {
     ASSERT(a->first < a->count);
@@ -121,7 +140,7 @@ const struct iter *ahead_step(struct ahead *a)
     a->first = a->count = 0;
     a->reads.count = 0;
     if (!a->source->valid && a->source->status != NOKV_OK)
-        iter_seek(a->source, left); /* and into the same again, if it is still there */
+        source_seek(a, left); /* and into the same again, if it is still there */
     if (a->source->valid)
         source_move(a);
     return a->source;
@@ -132,7 +151,7 @@ const struct iter *ahead_return(struct ahead *a)
     ASSERT(a->first < a->count);
     struct ikey current = a->entries[a->first].key;
     ahead_forget(a);
-    iter_seek(a->source, current); /* the one version of it that this view shows */
+    source_seek(a, current); /* the one version of it that this view shows */
     return a->source;
 }
 
@@ -223,7 +242,7 @@ static bool is_filled(const struct ahead *a)
     size_t left = a->count - a->first;
     if (left == 0)
         return false;
-    return a->reads.count != 0 || left > a->window / 2 || !a->source->valid;
+    return a->reads.count != 0 || left > a->window / 2 || !a->source->valid || a->source->must_release;
 }
 
 static void fill(struct ahead *a, bool backward)
@@ -236,7 +255,8 @@ static void fill(struct ahead *a, bool backward)
         a->backward = backward;
         entry_add(a);
     }
-    while (a->count <= a->window && a->planned_bytes + read_max <= AHEAD_BYTES_MAX) {
+    while (a->count <= a->window && a->planned_bytes + read_max <= AHEAD_BYTES_MAX &&
+           iter_view_buffered(a->source, backward) > 0) {
         source_move(a);
         if (!a->source->valid)
             break;

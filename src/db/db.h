@@ -21,6 +21,7 @@
 
 #include "base/epoch.h"
 #include "base/thread.h"
+#include "cache/cache.h"
 #include "db/batch.h"
 #include "db/segments.h"
 #include "lsm/compaction.h"
@@ -83,6 +84,7 @@ struct nokv_db {
     struct picker_options picker;
     struct sst_options sst;
     struct table_env env;
+    struct cache *cache; /* of blocks of tables; NULL: they are mapped */
     struct io_lock *lock;
     struct io_shared ring;
     struct arena_pool pool; /* of the memtables */
@@ -195,8 +197,8 @@ enum nokv_status db_open(struct io *io, const char *path, const nokv_options *op
  * (longer: refused when it sets what this version does not have). INVALID: struct_size was not set.
  */
 enum nokv_status call_options_copy(const void *given, const char *type, size_t size, void *out_options) MUST_CHECK;
-/* Check and fill in. INVALID names the option. */
-enum nokv_status options_resolve(const nokv_options *given, nokv_options *out_options) MUST_CHECK;
+/* Check and fill in, with defaults for `memory` bytes. INVALID names the option. */
+enum nokv_status options_resolve(const nokv_options *given, uint64_t memory, nokv_options *out_options) MUST_CHECK;
 
 /* ---- recover.c ------------------------------------------------------------------------------------------------- */
 

@@ -21,6 +21,7 @@
 /* From more logs than the first number on, what they hold is flushed soon; from more than the second on, before the
  * open returns: a database that is opened and closed in quick succession would never get to it. */
 enum { OLD_LOGS_KEPT_MAX = 4, OLD_LOGS_MAX = 8 };
+#define MEMORY_UNKNOWN (8ull << 30) /* where the kernel does not say how much there is */
 
 /* ---- allocation ------------------------------------------------------------------------------------------------- */
 
@@ -82,6 +83,7 @@ static void db_free(struct nokv_db *db)
     version_unref(db->version);
     segments_free(db);
     epoch_drain(); /* tables, segments and memtables of this database retire through the epochs: they use io and env */
+    cache_destroy(db->cache);
     arena_pool_deinit(&db->pool);
     io_shared_close(&db->ring);
     io_shared_close(&db->vlog_buffers);
@@ -322,17 +324,31 @@ static enum nokv_status open_run(struct nokv_db *db)
     return NOKV_OK;
 }
 
+static enum nokv_status table_access_init(struct nokv_db *db)
+{
+    if (db->options.sst_read == NOKV_IO_MMAP)
+        return NOKV_OK;
+    TRY(cache_create(db->options.block_cache_bytes, &db->cache));
+    db->env.access =
+        (struct sst_access){.cache = db->cache, .model = (enum io_model)(db->options.sst_read - NOKV_IO_STD)};
+    return NOKV_OK;
+}
+
 enum nokv_status db_open(struct io *io, const char *path, const nokv_options *options, struct nokv_db **out_db)
 {
     nokv_options resolved;
     if (path == NULL || *path == 0 || out_db == NULL)
         return FAIL(INVALID, "nokv_open: path or out_db is missing");
-    TRY(options_resolve(options, &resolved));
+    struct io_memory memory;
+    io_memory_get(io, &memory);
+    TRY(options_resolve(options, memory.limit_bytes ? memory.limit_bytes : MEMORY_UNKNOWN, &resolved));
     TRY(epoch_register());
     struct nokv_db *db = db_create(io, path, &resolved);
     if (db == NULL)
         return FAIL(NO_MEMORY, "no memory to open %s", path);
     enum nokv_status status = io_guard_install();
+    if (status == NOKV_OK)
+        status = table_access_init(db);
     if (status == NOKV_OK)
         status = open_run(db);
     if (status != NOKV_OK) {

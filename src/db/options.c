@@ -2,6 +2,9 @@
 /*
  * Options: defaults, limits, and which I/O model makes sense where. One table of limits, so that a message can name the
  * option, what was given and what is allowed.
+ *
+ * Defaults that are memory depend on how much of it this process may use: in a container of 500 MB four memtables of
+ * 64 MiB would take half of it from the page cache. From 2 GiB on the shares below reach what is best without a limit.
  */
 #include "db/db.h"
 
@@ -37,13 +40,22 @@ static enum nokv_status limits_check(const struct limit *limits, size_t count)
     if (o->field == 0)        \
     o->field = (value)
 
-static void defaults_fill(nokv_options *o)
+/* The largest power of two that is not above `bytes`, within limits that are powers of two. */
+static uint64_t share(uint64_t bytes, uint64_t low, uint64_t high)
+{
+    uint64_t v = high;
+    while (v > low && v > bytes)
+        v /= 2;
+    return v;
+}
+
+static void defaults_fill(nokv_options *o, uint64_t memory)
 {
     DEFAULT(sync, NOKV_SYNC_NONE);
-    DEFAULT(memtable_bytes, 64 * MIB);
+    DEFAULT(memtable_bytes, share(memory / 32, 2 * MIB, 64 * MIB));
     DEFAULT(memtables_max, 4);
     DEFAULT(background_threads, 2);
-    DEFAULT(wal_buffer_bytes, 4 * MIB);
+    DEFAULT(wal_buffer_bytes, share(memory / 256, 256 * KIB, 4 * MIB));
     DEFAULT(table_bytes, 64 * MIB);
     DEFAULT(block_bytes, PAGE_BYTES);
     DEFAULT(filter_bits_per_key, 10);
@@ -54,6 +66,7 @@ static void defaults_fill(nokv_options *o)
     DEFAULT(l0_slowdown_files, o->l0_busy_files + o->l0_busy_files / 2);
     DEFAULT(l0_stop_files, 2 * o->l0_slowdown_files);
     DEFAULT(sst_read, NOKV_IO_MMAP);
+    DEFAULT(block_cache_bytes, share(memory / 4, 4 * MIB, GIB));
     DEFAULT(wal_write, NOKV_IO_STD);
     DEFAULT(background_io, NOKV_IO_STD);
     DEFAULT(value_separation_min, 512);
@@ -65,8 +78,6 @@ static void defaults_fill(nokv_options *o)
 
 static enum nokv_status models_check(const nokv_options *o)
 {
-    if (o->sst_read != NOKV_IO_MMAP)
-        return FAIL(NOT_SUPPORTED, "option sst_read: tables are read in place, through NOKV_IO_MMAP, so far");
     if (o->wal_write == NOKV_IO_MMAP)
         return FAIL(INVALID,
                     "option wal_write: a mapped log cannot say when its bytes are durable, and a full disk would "
@@ -78,6 +89,7 @@ static enum nokv_status models_check(const nokv_options *o)
         return FAIL(INVALID, "option vlog_write: data files are never written through a mapping; use NOKV_IO_STD, "
                              "NOKV_IO_DIRECT or NOKV_IO_URING");
     struct limit limits[] = {
+        {"sst_read", o->sst_read, NOKV_IO_STD, NOKV_IO_URING},
         {"vlog_write", o->vlog_write, NOKV_IO_STD, NOKV_IO_URING},
         {"vlog_read", o->vlog_read, NOKV_VLOG_READ_AUTO, NOKV_VLOG_READ_URING},
         {"wal_write", o->wal_write, NOKV_IO_STD, NOKV_IO_URING},
@@ -105,6 +117,7 @@ static enum nokv_status options_check(const nokv_options *o)
         {"l0_stop_files", o->l0_stop_files, o->l0_slowdown_files + 1, 65536},
         {"value_separation_min", o->value_separation_min, 32, UINT32_MAX},
         {"value_direct_min", o->value_direct_min, o->value_separation_min, UINT32_MAX},
+        {"block_cache_bytes", o->block_cache_bytes, CACHE_BYTES_MIN, CACHE_BYTES_MAX},
         {"vlog_segment_bytes", o->vlog_segment_bytes, 64 * KIB, 64 * GIB},
     };
     TRY(limits_check(limits, ARRAY_COUNT(limits)));
@@ -135,14 +148,14 @@ enum nokv_status call_options_copy(const void *given, const char *type, size_t s
     return NOKV_OK;
 }
 
-enum nokv_status options_resolve(const nokv_options *given, nokv_options *out_options)
+enum nokv_status options_resolve(const nokv_options *given, uint64_t memory, nokv_options *out_options)
 {
     nokv_options o;
     nokv_options_init(&o);
     if (given)
         TRY(call_options_copy(given, "nokv_options", sizeof o, &o));
     o.struct_size = sizeof o;
-    defaults_fill(&o);
+    defaults_fill(&o, memory);
     TRY(options_check(&o));
     *out_options = o;
     return NOKV_OK;

@@ -6,14 +6,14 @@
  *                                                          a pointer: pin its segment ─► epoch end ─► read the value
  *
  * A value that nokv_get hands out is held by a pin on its memtable or table, not by the epoch: it may be kept for as
- * long as the user likes, and only that one file or memtable lives on for it. nokv_value._pin is the object, _kind says
- * which sort it is. The value log is read after the epoch section: a disk may take its time, memory that others gave up
- * should not wait for it.
+ * long as the user likes, and only that one file or memtable (or block of the cache, where tables are not mapped) lives
+ * on for it. nokv_value._pin is the object, _kind says which sort it is. The value log is read after the epoch section:
+ * a disk may take its time, memory that others gave up should not wait for it.
  */
 #include "base/alloc.h"
 #include "db/db.h"
 
-enum { PIN_NONE = 0, PIN_MEMTABLE = 1, PIN_TABLE = 2, PIN_SEGMENT = 3, PIN_HEAP = 4 };
+enum { PIN_NONE = 0, PIN_MEMTABLE = 1, PIN_TABLE = 2, PIN_SEGMENT = 3, PIN_HEAP = 4, PIN_BLOCK = 5 };
 
 struct counter_slot *db_counters(struct nokv_db *db)
 {
@@ -66,21 +66,27 @@ struct located {
     struct vlog_pointer pointer;
 };
 
-static enum nokv_status located_set(const struct view *v, const struct found *f, struct located *out)
+static enum nokv_status located_set(const struct view *v, struct found *f, struct located *out)
 {
     if (UNLIKELY(tag_kind_byte(f->lookup.tag) == KEY_VALUE_POINTER)) {
         TRY(segment_follow(v->segments, f->lookup.value, &out->pointer, &out->segment));
         segment_pin(out->segment);
         return NOKV_OK;
     }
-    if (f->mem)
+    out->value.data = f->lookup.value.data;
+    out->value.size = f->lookup.value.size;
+    if (f->mem) {
         memtable_pin(f->mem);
-    else
+        out->value._pin = f->mem;
+        out->value._kind = PIN_MEMTABLE;
+    } else if (f->lookup.holder) {
+        out->value._pin = TAKE(f->lookup.holder);
+        out->value._kind = PIN_BLOCK;
+    } else {
         sst_reader_pin(f->table->reader);
-    out->value = (nokv_value){.data = f->lookup.value.data,
-                              .size = f->lookup.value.size,
-                              ._pin = f->mem ? (void *)f->mem : (void *)f->table->reader,
-                              ._kind = f->mem ? PIN_MEMTABLE : PIN_TABLE};
+        out->value._pin = f->table->reader;
+        out->value._kind = PIN_TABLE;
+    }
     return NOKV_OK;
 }
 
@@ -98,6 +104,8 @@ static enum nokv_status db_locate(struct nokv_db *db, struct slice key, const no
         status = found_check(&f);
     if (LIKELY(status == NOKV_OK))
         status = located_set(v, &f, out);
+    if (UNLIKELY(f.lookup.holder != NULL))
+        cache_block_unref(f.lookup.holder); /* nothing is borrowed from it */
     epoch_exit();
     if (LIKELY(status == NOKV_OK))
         atomic_fetch_add_explicit(&counters->gets_found, 1, memory_order_relaxed);
@@ -162,6 +170,8 @@ void nokv_value_release(nokv_value *value)
         sst_reader_unpin(value->_pin);
     else if (value->_kind == PIN_SEGMENT)
         segment_unpin(value->_pin);
+    else if (value->_kind == PIN_BLOCK)
+        cache_block_unref(value->_pin);
     else if (value->_kind == PIN_HEAP)
         mem_free(value->_pin);
     *value = (nokv_value){0};

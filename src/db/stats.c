@@ -99,6 +99,16 @@ static void levels_fill(struct nokv_db *db, const struct version *v, bool tidy, 
     }
 }
 
+static void cache_fill(struct cache *cache, nokv_stats *s)
+{
+    struct cache_stats c;
+    cache_stats_get(cache, &c);
+    s->block_cache_bytes = c.bytes;
+    s->block_cache_bytes_max = c.bytes_max;
+    s->block_cache_hits = c.hits;
+    s->block_cache_misses = c.misses;
+}
+
 static void state_fill_locked(struct nokv_db *db, nokv_stats *s)
 {
     for (size_t l = 0; l < LEVELS_MAX; l++)
@@ -231,6 +241,8 @@ nokv_status nokv_stats_get(nokv_db *db, bool with_residency, nokv_stats *stats)
         component_fill(db, (enum io_component)c, &s.components[c]);
     writes_fill(db, &s);
     levels_fill(db, v->version, tidy, &s);
+    if (db->cache)
+        cache_fill(db->cache, &s);
     enum nokv_status status = with_residency ? residency_fill(db, v->version, &s) : NOKV_OK;
     view_unref(v);
     TRY(status);
@@ -276,6 +288,10 @@ static void text_summary(struct buf *b, const nokv_stats *s)
                 s->components[NOKV_COMPONENT_VLOG].bytes >> 20, s->components[NOKV_COMPONENT_VLOG].files,
                 s->vlog_live_bytes >> 20, s->vlog_collections, s->vlog_moved_bytes >> 20,
                 s->vlog_reclaimed_bytes >> 20);
+    if (s->block_cache_bytes_max != 0)
+        line_append(b, "block cache %" PRIu64 " of %" PRIu64 " MiB, hits %" PRIu64 ", misses %" PRIu64 "\n",
+                    s->block_cache_bytes >> 20, s->block_cache_bytes_max >> 20, s->block_cache_hits,
+                    s->block_cache_misses);
     line_append(b, "at open: %" PRIu64 " log records replayed, %" PRIu64 " bytes of a torn tail cut; background: %s\n",
                 s->recovered_records, s->recovered_cut_bytes, nokv_status_name(s->background_error));
 }

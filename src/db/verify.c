@@ -66,7 +66,7 @@ static enum nokv_status pointers_verify(struct verify *v, const struct table *t)
     if (count > 0)
         memcpy(refs, t->desc.refs, count * sizeof *refs);
     TRY(sst_iter_create(t->reader, &it));
-    for (iter_first(it); it->valid; iter_next(it))
+    for (iter_first(it); it->valid; iter_next(it), iter_release(it))
         if (tag_kind_byte(it->key.tag) == KEY_VALUE_POINTER)
             TRY(pointer_verify(v, it, refs, count));
     TRY(it->status);

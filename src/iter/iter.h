@@ -4,8 +4,8 @@
  *
  * The current entry stands in the struct itself, so that looking at it costs no call. `key` and `value` point in place
  * and stay valid as long as the source (memtable, table) is kept alive by whoever created the iterator, also after it
- * moved. Not valid and status OK: the end. Not valid and another status: it stopped because of that; positioning it
- * anew clears it. One thread at a time.
+ * moved; of one that `must_release` only until iter_release. Not valid and status OK: the end. Not valid and another
+ * status: it stopped because of that; positioning it anew clears it. One thread at a time.
  *
  * To begin at the newest version of a user key, seek with tag UINT64_MAX; to end with its oldest one, seek_for_prev
  * with tag 0.
@@ -29,6 +29,7 @@ struct iter_ops {
     void (*seek_for_prev)(struct iter *it, struct ikey target); /* last entry <= target */
     void (*next)(struct iter *it);                              /* REQUIRES: valid */
     void (*prev)(struct iter *it);                              /* REQUIRES: valid */
+    void (*release)(struct iter *it);                           /* NULL: there is nothing to release */
     /* See iter_take. NULL: iter_take does it with next. */
     size_t (*take)(struct iter *it, const struct ikey *limit, struct iter_entry *out, size_t max);
     void (*destroy)(struct iter *it);
@@ -37,6 +38,7 @@ struct iter_ops {
 struct iter {
     const struct iter_ops *ops;
     bool valid;
+    bool must_release; /* set at creation, then constant: what it shows costs memory until iter_release */
     enum nokv_status status;
     struct ikey key;    /* REQUIRES: valid */
     struct slice value; /* REQUIRES: valid */
@@ -77,6 +79,12 @@ static inline size_t iter_take(struct iter *it, const struct ikey *limit, struct
 {
     return it->ops->take ? it->ops->take(it, limit, out, max) : iter_take_singly(it, limit, out, max);
 }
+/* What was shown before the current entry is not needed any more. */
+static inline void iter_release(struct iter *it)
+{
+    if (it->ops->release)
+        it->ops->release(it);
+}
 /* NULL is accepted. */
 static inline void iter_destroy(struct iter *it)
 {
@@ -115,11 +123,14 @@ struct iter_view_options {
 /*
  * One entry per live user key: the newest version visible at `seq`, tombstones and expired entries hidden, within the
  * bounds, in both directions, direction changes included. `value` comes without the expiry prefix; key.tag keeps its
- * kind. Takes `source` on success. REQUIRES: the source's keys and values stay in place when it moves.
+ * kind. Takes `source` on success. REQUIRES: the source's keys and values stay in place when it moves. With a source
+ * that must_release they do until the view moves further than iter_view_buffered says, and it releases by itself.
  *
  * A SIGBUS that comparing keys in mapped files raises stops it with IO.
  */
 enum nokv_status iter_view_create(struct iter *source, const struct iter_view_options *options,
                                   struct iter **out_iter) MUST_CHECK;
+/* How many steps the view may go on without anything that it has shown going away; SIZE_MAX: any number. */
+size_t iter_view_buffered(struct iter *view, bool backward);
 
 #endif

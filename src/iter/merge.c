@@ -338,6 +338,13 @@ static size_t merge_take(struct iter *it, const struct ikey *limit, struct iter_
     return count;
 }
 
+static void merge_release(struct iter *it)
+{
+    struct merge_iter *m = merge_of(it);
+    for (size_t i = 0; i < m->child_count; i++)
+        iter_release(m->children[i]);
+}
+
 static void merge_destroy(struct iter *it)
 {
     struct merge_iter *m = merge_of(it);
@@ -354,6 +361,7 @@ static const struct iter_ops merge_ops = {
     .seek_for_prev = merge_seek_for_prev,
     .next = merge_next,
     .prev = merge_prev,
+    .release = merge_release,
     .take = merge_take,
     .destroy = merge_destroy,
 };
@@ -376,6 +384,8 @@ enum nokv_status iter_merge_create(struct iter **children, size_t count, struct 
     m->base.ops = &merge_ops;
     m->heap = heap;
     m->child_count = count;
+    for (size_t i = 0; i < count; i++)
+        m->base.must_release |= children[i]->must_release;
     memcpy(m->children, children, count * sizeof(struct iter *));
     *out_iter = &m->base;
     return NOKV_OK;

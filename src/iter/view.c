@@ -33,6 +33,7 @@
  * position starts from there. One thread at a time.
  */
 #include "base/alloc.h"
+#include "base/buf.h"
 #include "base/coding.h"
 #include "io/io.h"
 #include "iter/iter.h"
@@ -45,6 +46,7 @@ struct view_iter {
     uint32_t index, count; /* [I2]; count 0: no batch */
     uint32_t batch_size;   /* of the next one */
     struct slice group;    /* [I2] */
+    struct buf group_copy; /* what it is, where the source's keys go with iter_release */
     struct ikey target;    /* of the positioning under way */
     /* set at creation, then constant */
     struct iter *source;
@@ -123,6 +125,13 @@ static bool show_if_live(struct view_iter *v, struct ikey key, struct slice valu
     return true;
 }
 
+/* Nothing is needed but the source's current entry, the bounds and the copy of `group`. */
+static inline void source_release(struct view_iter *v)
+{
+    if (UNLIKELY(v->source->must_release))
+        iter_release(v->source);
+}
+
 /* ---- forward --------------------------------------------------------------------------------------------------- */
 
 /* The source stands at a version of `user` or before one: move it behind all of them. */
@@ -156,6 +165,7 @@ static void find_forward(struct view_iter *v)
     struct iter *src = v->source;
     v->backward = false;
     while (src->valid) {
+        source_release(v);
         if (UNLIKELY(above_range(v, src->key.user))) {
             iter_stop(&v->base, NOKV_OK);
             return;
@@ -223,6 +233,16 @@ static void leave_long_group(struct view_iter *v, size_t taken)
     iter_seek(v->source, (struct ikey){.user = user, .tag = tag});
 }
 
+static enum nokv_status group_keep(struct view_iter *v)
+{
+    if (v->group.data == v->group_copy.data)
+        return NOKV_OK;
+    v->group_copy.size = 0;
+    TRY(buf_append(&v->group_copy, v->group.data, v->group.size));
+    v->group = buf_slice(&v->group_copy);
+    return NOKV_OK;
+}
+
 /* Guarded. What comes behind `group`; a failure of this function's own stops the view as well. */
 static enum nokv_status fill_batch(void *arg)
 {
@@ -236,6 +256,10 @@ static enum nokv_status fill_batch(void *arg)
         if (UNLIKELY(above_range(v, src->key.user))) {
             iter_stop(&v->base, NOKV_OK);
             return NOKV_OK;
+        }
+        if (UNLIKELY(src->must_release)) {
+            TRY(group_keep(v));
+            iter_release(src);
         }
         size_t taken = iter_take(src, limit, v->batch, v->batch_size);
         TRY(batch_sort_out(v, taken));
@@ -300,6 +324,7 @@ static void find_backward(struct view_iter *v)
     struct iter *src = v->source;
     v->backward = true;
     while (src->valid) {
+        source_release(v);
         struct slice user = src->key.user;
         if (UNLIKELY(below_range(v, user))) {
             iter_stop(&v->base, NOKV_OK);
@@ -454,10 +479,16 @@ static void view_prev(struct iter *it)
     guarded(view_of(it), prev_guarded);
 }
 
+static void view_release(struct iter *it)
+{
+    (void)it; /* it does so where it can */
+}
+
 static void view_destroy(struct iter *it)
 {
     struct view_iter *v = view_of(it);
     iter_destroy(v->source);
+    buf_deinit(&v->group_copy);
     mem_free(v);
 }
 
@@ -468,6 +499,7 @@ static const struct iter_ops view_ops = {
     .seek_for_prev = view_seek_for_prev,
     .next = view_next,
     .prev = view_prev,
+    .release = view_release,
     .destroy = view_destroy,
 };
 
@@ -515,6 +547,14 @@ static void set_range(struct view_iter *v, const struct iter_view_options *o)
     }
 }
 
+size_t iter_view_buffered(struct iter *view, bool backward)
+{
+    const struct view_iter *v = view_of(view);
+    if (!v->source->must_release)
+        return SIZE_MAX;
+    return backward || v->count == 0 ? 0 : v->count - 1 - v->index;
+}
+
 enum nokv_status iter_view_create(struct iter *source, const struct iter_view_options *options, struct iter **out_iter)
 {
     size_t room = options->lower.size + options->upper.size + 3 * options->prefix.size;
@@ -524,6 +564,7 @@ enum nokv_status iter_view_create(struct iter *source, const struct iter_view_op
     memset(v, 0, offsetof(struct view_iter, batch));
     v->base.ops = &view_ops;
     v->source = source;
+    v->base.must_release = source->must_release;
     v->seq = options->seq;
     v->now_ms = options->now_ms;
     set_range(v, options);

@@ -110,10 +110,13 @@ size_t key_common_prefix(struct slice a, struct slice b);
 struct slice key_separator(struct slice a, struct slice b);
 
 /* What a lookup of one key in one place finds. Absence is not an error. */
+struct cache_block;
+
 struct lookup {
-    bool found;         /* some version visible at the asked sequence number */
-    uint64_t tag;       /* of that version: look at tag_kind() */
-    struct slice value; /* in place; valid as long as the place is */
+    bool found;                 /* some version visible at the asked sequence number */
+    uint64_t tag;               /* of that version: look at tag_kind() */
+    struct slice value;         /* in place; valid as long as the place is */
+    struct cache_block *holder; /* what it lies in, a reference for the caller; NULL: in the memtable or the mapping */
 };
 
 #endif

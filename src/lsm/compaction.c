@@ -291,27 +291,50 @@ static int compare_slices(const void *a, const void *b)
     return key_compare(*(const struct slice *)a, *(const struct slice *)b);
 }
 
+struct samples {
+    struct slice *keys; /* sorted */
+    size_t count;
+    struct buf bytes;
+};
+
+static void samples_deinit(struct samples *s)
+{
+    mem_free(s->keys);
+    buf_deinit(&s->bytes);
+}
+
+/* Those of one table, their bytes only; a table that cannot say them has none: the merge will tell why. */
+static enum nokv_status samples_of_table(struct sst_reader *r, size_t *sizes, struct samples *s)
+{
+    for (size_t i = 0; i < SAMPLES_PER_TABLE; i++) {
+        size_t before = s->bytes.size;
+        enum nokv_status status = sst_reader_sample_key(r, i, SAMPLES_PER_TABLE, &s->bytes);
+        if (status == NOKV_ERR_NO_MEMORY)
+            return status;
+        if (status == NOKV_OK && s->bytes.size > before)
+            sizes[s->count++] = s->bytes.size - before;
+    }
+    return NOKV_OK;
+}
+
 /* Sample keys of every input, evenly spread over its blocks, sorted. Tables are of similar size, so each sample stands
  * for about as many bytes. */
-static enum nokv_status samples_collect(const struct compaction_inputs *in, struct slice **out_samples,
-                                        size_t *out_count)
+static enum nokv_status samples_collect(const struct compaction_inputs *in, struct samples *s)
 {
-    size_t tables = 0, count = 0;
+    size_t tables = 0;
     for (size_t l = 0; l < LEVELS_MAX; l++)
         tables += in->counts[l];
-    struct slice *samples = mem_alloc(tables * SAMPLES_PER_TABLE * sizeof *samples);
-    if (samples == NULL)
+    size_t *sizes CLEANUP(mem_free_ptr) = mem_alloc(tables * SAMPLES_PER_TABLE * sizeof *sizes);
+    s->keys = mem_alloc(tables * SAMPLES_PER_TABLE * sizeof *s->keys);
+    if (s->keys == NULL || sizes == NULL)
         return FAIL(NO_MEMORY, "no memory for %zu sample keys", tables * SAMPLES_PER_TABLE);
     for (size_t l = 0; l < LEVELS_MAX; l++)
         for (size_t i = 0; i < in->counts[l]; i++)
-            for (size_t s = 0; s < SAMPLES_PER_TABLE; s++) {
-                struct slice key = sst_reader_sample_key(in->tables[l][i]->reader, s, SAMPLES_PER_TABLE);
-                if (key.size > 0)
-                    samples[count++] = key;
-            }
-    qsort(samples, count, sizeof *samples, compare_slices);
-    *out_samples = samples;
-    *out_count = count;
+            TRY(samples_of_table(in->tables[l][i]->reader, sizes, s));
+    const uint8_t *p = s->bytes.data;
+    for (size_t i = 0; i < s->count; p += sizes[i++])
+        s->keys[i] = slice_make(p, sizes[i]);
+    qsort(s->keys, s->count, sizeof *s->keys, compare_slices);
     return NOKV_OK;
 }
 
@@ -325,15 +348,14 @@ static uint64_t inputs_bytes(const struct compaction_inputs *in)
 }
 
 /* Parts of at least one table's size each. Boundaries are distinct and ascending. */
-static size_t parts_cut(struct compaction_job *job, const struct slice *samples, size_t sample_count,
-                        struct part parts[PARTS_MAX])
+static size_t parts_cut(struct compaction_job *job, const struct samples *samples, struct part parts[PARTS_MAX])
 {
     uint64_t per_table = job->writer.table_bytes ? job->writer.table_bytes : 1;
     uint64_t wanted = u64_min(u64_min(job->threads_max, PARTS_MAX), inputs_bytes(job->inputs) / per_table);
     size_t count = 0;
     struct slice begin = {0};
-    for (uint64_t i = 1; i < wanted && sample_count > 0; i++) {
-        struct slice cut = samples[i * sample_count / wanted];
+    for (uint64_t i = 1; i < wanted && samples->count > 0; i++) {
+        struct slice cut = samples->keys[i * samples->count / wanted];
         if (begin.data && key_compare(begin, cut) >= 0)
             continue;
         parts[count++] = (struct part){.job = job, .begin = begin, .end = cut};
@@ -382,11 +404,10 @@ enum nokv_status compaction_run(struct compaction_job *job)
 {
     ASSERT(job->threads_max >= 1 && !job->inputs->trivial_move);
     struct part parts[PARTS_MAX];
-    struct slice *samples CLEANUP(mem_free_ptr) = NULL;
-    size_t sample_count = 0;
+    struct samples samples CLEANUP(samples_deinit) = {0};
     if (job->threads_max > 1)
-        TRY(samples_collect(job->inputs, &samples, &sample_count));
-    size_t count = parts_cut(job, samples, sample_count, parts);
+        TRY(samples_collect(job->inputs, &samples));
+    size_t count = parts_cut(job, &samples, parts);
     parts_run(parts, count);
     job->read_bytes = inputs_bytes(job->inputs);
     job->parts = (uint32_t)count;

@@ -17,6 +17,8 @@ struct concat_iter {
     void *open_arg;
     struct iter *child; /* NULL: none open */
     size_t index;       /* the table that child reads */
+    struct iter **left; /* children of tables that were left; what they showed is not released yet */
+    size_t left_count, left_capacity;
 };
 
 static struct concat_iter *concat_of(struct iter *it)
@@ -35,14 +37,36 @@ static void concat_show(struct concat_iter *c)
     }
 }
 
+/* Close the open child, or keep it until what it showed is released. */
+static enum nokv_status concat_leave(struct concat_iter *c)
+{
+    if (c->child && c->child->must_release) {
+        TRY(mem_grow(&c->left, &c->left_capacity, c->left_count + 1, sizeof *c->left));
+        c->left[c->left_count++] = c->child;
+    } else {
+        iter_destroy(c->child);
+    }
+    c->child = NULL;
+    return NOKV_OK;
+}
+
+static void concat_release(struct iter *it)
+{
+    struct concat_iter *c = concat_of(it);
+    while (c->left_count > 0)
+        iter_destroy(c->left[--c->left_count]);
+    if (c->child)
+        iter_release(c->child);
+}
+
 /* Make the child read table `index`. False when the iterator was stopped instead. */
 static bool concat_open(struct concat_iter *c, size_t index)
 {
     if (c->child && c->index == index)
         return true;
-    iter_destroy(c->child);
-    c->child = NULL;
-    enum nokv_status status = c->open(c->open_arg, c->tables[index], &c->child);
+    enum nokv_status status = concat_leave(c);
+    if (status == NOKV_OK)
+        status = c->open(c->open_arg, c->tables[index], &c->child);
     if (status != NOKV_OK) {
         iter_stop(&c->iter, status);
         return false;
@@ -160,7 +184,9 @@ static size_t concat_take(struct iter *it, const struct ikey *limit, struct iter
 static void concat_destroy(struct iter *it)
 {
     struct concat_iter *c = concat_of(it);
+    concat_release(it);
     iter_destroy(c->child);
+    mem_free(c->left);
     mem_free(c);
 }
 
@@ -171,6 +197,7 @@ static const struct iter_ops concat_ops = {
     .seek_for_prev = concat_seek_for_prev,
     .next = concat_next,
     .prev = concat_prev,
+    .release = concat_release,
     .take = concat_take,
     .destroy = concat_destroy,
 };
@@ -184,6 +211,7 @@ enum nokv_status concat_iter_create(struct table *const *tables, size_t count,
     if (c == NULL)
         return FAIL(NO_MEMORY, "no memory for an iterator over %zu tables", count);
     c->iter.ops = &concat_ops;
+    c->iter.must_release = sst_reader_is_copied(tables[0]->reader); /* those of a database are alike */
     c->tables = tables;
     c->count = count;
     c->open = open;

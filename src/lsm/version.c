@@ -23,7 +23,7 @@ static enum nokv_status table_open_reader(struct table *t)
 {
     char path[PATH_SIZE_MAX];
     TRY(path_sst(path, t->env->dir, t->desc.number));
-    TRY(sst_reader_open(t->env->io, path, t->desc.number, t->desc.file_bytes, &t->reader));
+    TRY(sst_reader_open_with(t->env->io, path, t->desc.number, t->desc.file_bytes, &t->env->access, &t->reader));
     if (ikey_compare(sst_reader_smallest(t->reader), t->desc.smallest) != 0 ||
         ikey_compare(sst_reader_largest(t->reader), t->desc.largest) != 0)
         return FAIL(CORRUPT, "%s: its first and last keys are not those that the MANIFEST names", path);

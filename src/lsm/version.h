@@ -20,6 +20,7 @@
 struct table_env {
     struct io *io;
     const char *dir;
+    struct sst_access access; /* how tables are read */
     /* Called on whichever thread drops the last reference; must not block and must not take the database's lock. */
     void (*obsolete)(struct table_env *env, uint64_t number);
 };

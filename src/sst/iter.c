@@ -21,6 +21,9 @@
  * comes next itself, in growing pieces, so a long cold scan is not one page fault's latency per 4 KiB. A short scan has
  * ended by then: to ask costs a system call, a tenth of a hot scan of 100 small entries.
  *
+ * Where the reader copies, a step that meets a block which is not in memory leaves the guard in the same way. The
+ * blocks of what was shown are held until they are released.
+ *
  * One thread; holds a reference to the table. A failure stops it; positioning it anew clears that.
  */
 #include "base/alloc.h"
@@ -46,6 +49,11 @@ struct sst_iter {
     struct sst_entry window[WINDOW_MAX];
     uint8_t kind_seen; /* a kind byte that is known */
 
+    /* a reader that copies: the blocks of whatever was shown since the last release; the last two are those that the
+     * step under way, or the last one, is about */
+    struct cache_block **held;
+    size_t held_count, held_capacity;
+
     /* the step under way */
     enum move move;
     struct ikey target;
@@ -66,7 +74,15 @@ static const uint64_t none = UINT64_MAX;
 
 /* ---- guarded steps --------------------------------------------------------------------------------------------- */
 
-/* False: not there yet: it has to be verified (it->unverified) or is bad (*status). */
+static const uint8_t *held_find(const struct sst_iter *it, uint32_t page)
+{
+    for (size_t i = it->held_count; i > 0 && i + 2 > it->held_count; i--)
+        if (it->held[i - 1]->page == page)
+            return it->held[i - 1]->data;
+    return NULL;
+}
+
+/* False: not there yet: it has to be verified or read (it->unverified) or is bad (*status). */
 static bool block_enter(struct sst_iter *it, uint64_t block_index, struct position *p, enum nokv_status *status)
 {
     struct sst_reader *r = it->r;
@@ -75,15 +91,18 @@ static bool block_enter(struct sst_iter *it, uint64_t block_index, struct positi
         *status = sst_reader_bad_index(r);
         return false;
     }
-    if (!sst_reader_is_verified(r, block_index)) {
+    bool is_copied = it->base.must_release;
+    const uint8_t *data = is_copied ? held_find(it, p->extent.page) : r->data + (uint64_t)p->extent.page * PAGE_BYTES;
+    if (is_copied ? data == NULL : !sst_reader_is_verified(r, block_index)) {
         it->unverified = block_index;
         return false;
     }
-    const uint8_t *data = r->data + (uint64_t)p->extent.page * PAGE_BYTES;
     if (!sst_block_open(data, p->extent.size, &p->block)) {
         *status = sst_block_explain(data, p->extent.size, r->footer.file_number, p->extent.page);
         return false;
     }
+    if (is_copied)
+        return true;
     /* The block behind it is next in a scan: its header, fingerprints, offsets and first entry. */
     for (unsigned line = 0; line < 4; line++)
         __builtin_prefetch(data + p->extent.size + line * CACHE_LINE);
@@ -94,13 +113,13 @@ static bool block_enter(struct sst_iter *it, uint64_t block_index, struct positi
  * Have the cache lines on their way that the next window needs: the heads of its entries, which lie too far apart for
  * the processor to guess, or the start of the next block, which is in another page.
  */
-static void window_prefetch(const struct position *p, uint32_t high)
+static void window_prefetch(const struct position *p, uint32_t high, bool is_copied)
 {
     const uint8_t *end = p->block.data + p->extent.size;
     uint32_t stop = p->block.count - high > WINDOW_MAX ? high + WINDOW_MAX : p->block.count;
     for (uint32_t i = high; i < stop; i++)
         __builtin_prefetch(p->block.data + sst_block_offset(&p->block, i));
-    if (stop == p->block.count) {
+    if (stop == p->block.count && !is_copied) {
         __builtin_prefetch(end);
         __builtin_prefetch(end + CACHE_LINE);
     }
@@ -132,7 +151,7 @@ static enum nokv_status position_take(struct sst_iter *it, const struct position
     for (uint32_t i = low; i < high; i++)
         TRY(entry_decode(it, p, i, &it->window[i - low]));
     if (it->move == MOVE_NEXT)
-        window_prefetch(p, high);
+        window_prefetch(p, high, it->base.must_release);
     it->at = *p;
     it->low = low;
     it->high = high;
@@ -245,6 +264,40 @@ static void entry_show(struct sst_iter *it)
     it->base.value = e->value;
 }
 
+/* A block that a step needs: verified in the mapping, or in memory. */
+static enum nokv_status block_bring(struct sst_iter *it, uint64_t block)
+{
+    struct sst_extent extent;
+    uint64_t ahead = 0;
+    if (!it->base.must_release)
+        return sst_reader_verify_block(it->r, block);
+    TRY(sst_reader_extent(it->r, block, &extent));
+    TRY(mem_grow(&it->held, &it->held_capacity, it->held_count + 1, sizeof *it->held));
+    if (it->move == MOVE_NEXT && it->direction > 0 && it->blocks_in_row >= AHEAD_AFTER_BLOCKS) {
+        ahead = it->ahead_pages * (uint64_t)PAGE_BYTES;
+        it->ahead_pages = (uint32_t)u64_min(2 * (uint64_t)it->ahead_pages, AHEAD_PAGES_MAX);
+    }
+    TRY(sst_reader_load(it->r, extent, block, ahead, &it->held[it->held_count]));
+    it->held_count++;
+    return NOKV_OK;
+}
+
+static void held_release(struct sst_iter *it, size_t keep)
+{
+    if (it->held_count <= keep)
+        return;
+    size_t gone = it->held_count - keep;
+    for (size_t i = 0; i < gone; i++)
+        cache_block_unref(it->held[i]);
+    memmove(it->held, it->held + gone, keep * sizeof *it->held);
+    it->held_count = keep;
+}
+
+static void release(struct iter *base)
+{
+    held_release(CONTAINER_OF(base, struct sst_iter, base), 2);
+}
+
 static void iter_step(struct sst_iter *it, enum move move)
 {
     enum nokv_status status = NOKV_OK;
@@ -254,7 +307,7 @@ static void iter_step(struct sst_iter *it, enum move move)
         it->unverified = none;
         status = io_guarded(step_guarded, it);
         if (status == NOKV_OK && it->unverified != none)
-            status = sst_reader_verify_block(it->r, it->unverified);
+            status = block_bring(it, it->unverified);
     } while (status == NOKV_OK && it->unverified != none);
     if (UNLIKELY(status != NOKV_OK || it->ended)) {
         iter_stop(&it->base, status);
@@ -311,7 +364,7 @@ static void ahead_update(struct sst_iter *it, int direction)
         it->ahead_pages = AHEAD_PAGES_MIN;
         it->ahead_edge = direction > 0 ? 0 : none;
     }
-    if (++it->blocks_in_row <= AHEAD_AFTER_BLOCKS)
+    if (++it->blocks_in_row <= AHEAD_AFTER_BLOCKS || it->base.must_release)
         return;
     if (direction > 0)
         ahead_forward(it, it->at.extent.page + it->at.extent.size / PAGE_BYTES);
@@ -437,6 +490,8 @@ static size_t take(struct iter *base, const struct ikey *limit, struct iter_entr
 static void iter_free(struct iter *base)
 {
     struct sst_iter *it = CONTAINER_OF(base, struct sst_iter, base);
+    held_release(it, 0);
+    mem_free(it->held);
     sst_reader_unref(it->r);
     mem_free(it);
 }
@@ -448,6 +503,7 @@ static const struct iter_ops ops = {
     .seek_for_prev = move_seek_for_prev,
     .next = move_next,
     .prev = move_prev,
+    .release = release,
     .take = take,
     .destroy = iter_free,
 };
@@ -458,6 +514,7 @@ enum nokv_status sst_iter_create(struct sst_reader *r, struct iter **out_iter)
     if (it == NULL)
         return FAIL(NO_MEMORY, "sst iterator");
     it->base.ops = &ops;
+    it->base.must_release = sst_reader_is_copied(r);
     it->r = r;
     it->kind_seen = KEY_VALUE;
     sst_reader_ref(r);

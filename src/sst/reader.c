@@ -11,6 +11,8 @@
  * verified (which may first ask the kernel to read all of its pages at once), and runs again. So the hot path is free
  * of it, and no system call is made under the guard.
  *
+ * A reader that copies (copied.c) shares open, lifetime and questions with this one, and has no mapping.
+ *
  * [I1] Nothing is written to after open but `ready`, `verified` and the counts in `object`.
  * [I2] A length is checked wherever it is followed, although the checksum was right: a page may be evicted and read
  *      again from a disk that has gone bad since.
@@ -223,6 +225,8 @@ enum nokv_status sst_reader_get(struct sst_reader *r, struct slice user_key, uin
                                 struct lookup *out_lookup)
 {
     struct get_call g = {.r = r, .key = user_key, .hash = hash, .tag_max = tag_for_seek(seq), .unverified = none};
+    if (UNLIKELY(r->file != NULL))
+        return sst_copied_get(r, user_key, hash, g.tag_max, out_lookup);
     TRY(sst_reader_prepare(r, SST_READY_ALL));
     for (;;) {
         TRY(io_guarded(get_guarded, &g));
@@ -260,21 +264,23 @@ static enum nokv_status copy_guarded(void *arg)
     return NOKV_OK;
 }
 
-/* Out of the mapping. REQUIRES: in range. */
-static enum nokv_status map_copy(const struct sst_reader *r, void *to, uint64_t off, size_t size)
+/* Out of the mapping, or the file. REQUIRES: in range. */
+static enum nokv_status bytes_copy(const struct sst_reader *r, void *to, uint64_t off, size_t size)
 {
+    if (r->file != NULL)
+        return io_pread_exact(r->file, to, size, off);
     struct copy_call c = {.to = to, .from = r->map.data + off, .size = size};
     return io_guarded(copy_guarded, &c);
 }
 
-static enum nokv_status open_frame(struct sst_reader *r, uint64_t file_number)
+static enum nokv_status open_frame(struct sst_reader *r, uint64_t file_number, uint64_t size)
 {
     uint8_t page[PAGE_BYTES];
     uint64_t header_number = 0;
-    TRY(map_copy(r, page, 0, sizeof page));
+    TRY(bytes_copy(r, page, 0, sizeof page));
     TRY(sst_header_decode(page, &header_number));
-    TRY(map_copy(r, page, r->map.size - PAGE_BYTES, sizeof page));
-    TRY(sst_footer_decode(page, r->map.size, &r->footer));
+    TRY(bytes_copy(r, page, size - PAGE_BYTES, sizeof page));
+    TRY(sst_footer_decode(page, size, &r->footer));
     if (header_number != file_number || r->footer.file_number != file_number)
         return FAIL(CORRUPT, "sst: the header is of table %llu, the footer of table %llu",
                     (unsigned long long)header_number, number_of(r));
@@ -288,7 +294,7 @@ static enum nokv_status open_properties(struct sst_reader *r)
     r->properties_bytes = mem_alloc(whole);
     if (r->properties_bytes == NULL)
         return FAIL(NO_MEMORY, "sst properties of %zu bytes", whole);
-    TRY(map_copy(r, r->properties_bytes, region->off, whole));
+    TRY(bytes_copy(r, r->properties_bytes, region->off, whole));
     if (sst_region_checksum(r->properties_bytes, region->size, r->footer.file_number) != region->checksum)
         return FAIL(CORRUPT, "sst properties @%llu: checksum mismatch", (unsigned long long)region->off);
     TRY(sst_properties_decode(slice_make(r->properties_bytes, region->size), &r->properties));
@@ -301,28 +307,44 @@ static enum nokv_status open_regions(struct sst_reader *r)
     const struct sst_footer *f = &r->footer;
     r->data = r->map.data;
     r->end_page = (uint32_t)((f->data.off + f->data.size) / PAGE_BYTES);
-    r->filter = r->data + f->filter.off;
     r->filter_lines = f->filter.size / SST_FILTER_LINE_BYTES;
     r->filter_probes = f->filter_probes;
+    atomic_init(&r->ready, r->file != NULL ? SST_READY_ALL : 0);
+    if (r->file != NULL)
+        return sst_copied_open(r);
+    r->filter = r->data + f->filter.off;
     TRY(sst_index_open(r->data + f->index.off, f->index.size, f->block_count, f->common_size, &r->index));
     r->verified = mem_zalloc((f->block_count / 64 + 1) * sizeof *r->verified);
     if (r->verified == NULL)
         return FAIL(NO_MEMORY, "sst bitmap of %llu blocks", (unsigned long long)f->block_count);
-    atomic_init(&r->ready, 0);
     io_map_advise(&r->map, f->data.off, f->data.size, IO_ADVICE_RANDOM);
     return NOKV_OK;
 }
 
-static enum nokv_status open_map(struct sst_reader *r, uint64_t file_bytes)
+static enum nokv_status open_check_size(uint64_t size, uint64_t file_bytes)
+{
+    if (file_bytes != 0 && size != file_bytes)
+        return FAIL(CORRUPT, "sst: the file has %llu bytes; the MANIFEST says %llu", (unsigned long long)size,
+                    (unsigned long long)file_bytes);
+    if (size < 4 * PAGE_BYTES || size % PAGE_BYTES != 0)
+        return FAIL(CORRUPT, "sst: %llu bytes are no table", (unsigned long long)size);
+    return NOKV_OK;
+}
+
+static enum nokv_status open_file(struct sst_reader *r, enum io_model model, uint64_t file_bytes, uint64_t *out_size)
+{
+    TRY(io_open(r->io, r->path, IO_SST, model, IO_READ, &r->file));
+    TRY(io_size(r->file, out_size));
+    return open_check_size(*out_size, file_bytes);
+}
+
+static enum nokv_status open_map(struct sst_reader *r, uint64_t file_bytes, uint64_t *out_size)
 {
     struct io_file *file CLEANUP(io_close_ptr) = NULL;
     TRY(io_open(r->io, r->path, IO_SST, IO_STD, IO_READ, &file)); /* IO_STD: the mapping is made by io_map below */
     TRY(io_map(file, &r->map));
-    if (file_bytes != 0 && r->map.size != file_bytes)
-        return FAIL(CORRUPT, "sst: the file has %zu bytes; the MANIFEST says %llu", r->map.size,
-                    (unsigned long long)file_bytes);
-    if (r->map.size < 4 * PAGE_BYTES || r->map.size % PAGE_BYTES != 0)
-        return FAIL(CORRUPT, "sst: %zu bytes are no table", r->map.size);
+    TRY(open_check_size(r->map.size, file_bytes));
+    *out_size = r->map.size;
     /* Before the first byte is looked at: a fault on header or footer would bring in a whole read-ahead window. */
     io_map_advise(&r->map, 0, r->map.size, IO_ADVICE_RANDOM);
     return io_close(TAKE(file));
@@ -332,20 +354,29 @@ static void reader_free(struct pinned_object *object)
 {
     struct sst_reader *r = CONTAINER_OF(object, struct sst_reader, object);
     io_unmap(&r->map);
+    io_close_ptr(&r->file);
+    if (r->cache != NULL)
+        cache_forget(r->cache, r->footer.file_number);
     io_guard_remove();
+    mem_free(r->regions);
     mem_free(r->path);
     mem_free_ptr(&r->verified);
     mem_free(r->properties_bytes);
     mem_free(r);
 }
 
-static enum nokv_status reader_open(struct sst_reader *r, const char *path, uint64_t file_number, uint64_t file_bytes)
+static enum nokv_status reader_open(struct sst_reader *r, const char *path, uint64_t file_number, uint64_t file_bytes,
+                                    const struct sst_access *access)
 {
+    uint64_t size = 0;
     r->path = mem_strdup(path);
     if (r->path == NULL)
         return FAIL(NO_MEMORY, "sst reader of %s", path);
-    TRY(open_map(r, file_bytes));
-    TRY(open_frame(r, file_number));
+    if (access->cache == NULL)
+        TRY(open_map(r, file_bytes, &size));
+    else
+        TRY(open_file(r, access->model, file_bytes, &size));
+    TRY(open_frame(r, file_number, size));
     TRY(open_properties(r));
     return open_regions(r);
 }
@@ -353,18 +384,25 @@ static enum nokv_status reader_open(struct sst_reader *r, const char *path, uint
 enum nokv_status sst_reader_open(struct io *io, const char *path, uint64_t file_number, uint64_t file_bytes,
                                  struct sst_reader **out_reader)
 {
+    return sst_reader_open_with(io, path, file_number, file_bytes, &(struct sst_access){0}, out_reader);
+}
+
+enum nokv_status sst_reader_open_with(struct io *io, const char *path, uint64_t file_number, uint64_t file_bytes,
+                                      const struct sst_access *access, struct sst_reader **out_reader)
+{
     struct sst_reader *r = mem_alloc_aligned(CACHE_LINE, sizeof *r);
     if (r == NULL)
         return FAIL(NO_MEMORY, "sst reader of %s", path);
     memset(r, 0, sizeof *r);
     r->io = io;
+    r->cache = access->cache;
     enum nokv_status status = io_guard_install();
     if (status != NOKV_OK) {
         mem_free(r);
         return status;
     }
     pinned_init(&r->object, reader_free);
-    status = reader_open(r, path, file_number, file_bytes);
+    status = reader_open(r, path, file_number, file_bytes, access);
     if (status != NOKV_OK) {
         reader_free(&r->object); /* nobody else has seen it */
         return FAIL_WITH(status, "%s [opening table %llu, %s]", status_message(), (unsigned long long)file_number,
@@ -393,6 +431,11 @@ void sst_reader_pin(struct sst_reader *r)
 void sst_reader_unpin(struct sst_reader *r)
 {
     pinned_unpin(&r->object);
+}
+
+bool sst_reader_is_copied(const struct sst_reader *r)
+{
+    return r->file != NULL;
 }
 
 /* ---- questions ------------------------------------------------------------------------------------------------- */
@@ -442,36 +485,40 @@ uint64_t sst_reader_approximate_offset(struct sst_reader *r, struct slice user_k
 }
 
 struct sample_call {
-    struct sst_reader *r;
+    const struct sst_reader *r;
     uint64_t block;
-    struct slice key; /* out */
+    uint8_t *to; /* NULL: only the size is wanted */
+    size_t size; /* out, of the first call */
 };
 
-/* The first key of a verified block. */
 static enum nokv_status sample_guarded(void *arg)
 {
     struct sample_call *c = arg;
-    struct sst_extent extent;
-    struct sst_block b;
-    struct sst_entry e;
-    if (!sst_reader_locate(c->r, c->block, &extent))
+    const struct sst_index *x = &c->r->index;
+    struct sst_separator s;
+    if (!sst_index_separator(x, c->block, &s) || (c->to && c->size != x->common.size + s.suffix.size))
         return sst_reader_bad_index(c->r);
-    if (!sst_block_open(c->r->data + (uint64_t)extent.page * PAGE_BYTES, extent.size, &b) ||
-        !sst_block_entry(&b, 0, &e))
-        return sst_reader_bad_block(c->r, extent.page);
-    c->key = e.key;
+    c->size = x->common.size + s.suffix.size;
+    if (c->to) {
+        memcpy(c->to, x->common.data, x->common.size);
+        memcpy(c->to + x->common.size, s.suffix.data, s.suffix.size);
+    }
     return NOKV_OK;
 }
 
-struct slice sst_reader_sample_key(struct sst_reader *r, size_t index, size_t count)
+enum nokv_status sst_reader_sample_key(struct sst_reader *r, size_t index, size_t count, struct buf *out)
 {
     ASSERT(index < count);
     struct sample_call c = {.r = r,
                             .block = (uint64_t)(((unsigned __int128)(index + 1) * r->index.count) / (count + 1))};
-    if (sst_reader_prepare(r, SST_READY_INDEX) != NOKV_OK || sst_reader_verify_block(r, c.block) != NOKV_OK ||
-        io_guarded(sample_guarded, &c) != NOKV_OK)
-        return slice_make(NULL, 0);
-    return c.key;
+    TRY(sst_reader_prepare(r, SST_READY_INDEX));
+    TRY(io_guarded(sample_guarded, &c));
+    c.to = buf_reserve(out, c.size);
+    if (c.to == NULL && c.size != 0)
+        return FAIL(NO_MEMORY, "sample key of %zu bytes", c.size);
+    TRY(io_guarded(sample_guarded, &c));
+    out->size += c.size;
+    return NOKV_OK;
 }
 
 bool sst_reader_contains(const struct sst_reader *r, const void *p, size_t size)
@@ -482,5 +529,5 @@ bool sst_reader_contains(const struct sst_reader *r, const void *p, size_t size)
 
 uint64_t sst_reader_resident_bytes(struct sst_reader *r)
 {
-    return io_map_resident(&r->map, 0, r->map.size);
+    return r->file ? io_resident(r->file) : io_map_resident(&r->map, 0, r->map.size);
 }

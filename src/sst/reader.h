@@ -31,7 +31,10 @@ struct sst_reader {
     _Atomic uint64_t *verified;
 
     struct io *io;
-    struct io_map map;
+    struct io_map map;    /* zeroed in one that copies */
+    struct io_file *file; /* NULL in one that is mapped, */
+    struct cache *cache;  /* and this: blocks are copied into it */
+    uint8_t *regions;     /* then filter and index are here */
     char *path;
     struct sst_footer footer;
     struct sst_properties properties; /* its keys borrow from properties_bytes */
@@ -46,6 +49,16 @@ struct sst_extent {
 
 /* Check the checksums of filter or index unless that was done. Guards itself. `wanted`: SST_READY_... */
 enum nokv_status sst_reader_prepare(struct sst_reader *r, unsigned wanted) MUST_CHECK;
+/*
+ * In a reader that copies: the block out of the cache, or into it, verified; one reference is the caller's. `ahead`: up
+ * to so many bytes of the file behind it are read at the same go, and the blocks in them go into the cache as well.
+ */
+enum nokv_status sst_reader_load(struct sst_reader *r, struct sst_extent extent, uint64_t block, uint64_t ahead,
+                                 struct cache_block **out_block) MUST_CHECK;
+/* The open and the point read of a reader that copies; r->file is open, header, footer and properties are read. */
+enum nokv_status sst_copied_open(struct sst_reader *r) MUST_CHECK;
+enum nokv_status sst_copied_get(struct sst_reader *r, struct slice key, uint64_t hash, uint64_t tag_max,
+                                struct lookup *out_lookup) MUST_CHECK;
 /* Check a block's checksum and header and remember that they were right. Guards itself. REQUIRES: the index is ready.
  */
 enum nokv_status sst_reader_verify_block(struct sst_reader *r, uint64_t block) MUST_CHECK;

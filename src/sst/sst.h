@@ -9,7 +9,9 @@
 #ifndef SST_SST_H
 #define SST_SST_H
 
+#include "base/buf.h"
 #include "base/pin.h"
+#include "cache/cache.h"
 #include "io/io.h"
 #include "iter/iter.h"
 
@@ -57,12 +59,26 @@ void sst_builder_destroy(struct sst_builder *b);
 struct sst_reader;
 
 /*
+ * How blocks are read. Zeroed: in place, through a mapping. With a cache they are copied: filter and index are read
+ * into memory when the table is opened, blocks into the cache when they are asked for.
+ */
+struct sst_access {
+    struct cache *cache; /* outlives the reader; it names its blocks by the table's number */
+    enum io_model model; /* with a cache: IO_STD, IO_DIRECT, IO_URING */
+};
+
+/*
  * Opens, checks header, footer and size against `file_bytes` (0: whatever it has) and maps the file; reads no more.
  * Filter, index and each block are verified on first use, once per open file. CORRUPT, NOT_SUPPORTED, NOT_FOUND, IO.
  * One reference is the caller's. The advice of the data region is set to random.
  */
 enum nokv_status sst_reader_open(struct io *io, const char *path, uint64_t file_number, uint64_t file_bytes,
                                  struct sst_reader **out_reader) MUST_CHECK;
+/* The same, read as `access` says. One that copies verifies filter and index now, and each block when it is read. */
+enum nokv_status sst_reader_open_with(struct io *io, const char *path, uint64_t file_number, uint64_t file_bytes,
+                                      const struct sst_access *access, struct sst_reader **out_reader) MUST_CHECK;
+/* Does it copy, so that lookups have a holder and iterators must_release? */
+bool sst_reader_is_copied(const struct sst_reader *r);
 void sst_reader_ref(struct sst_reader *r);
 /* The last one unmaps, once no pin is left; `r` may live on as long as pins do. NULL is accepted. */
 void sst_reader_unref(struct sst_reader *r);
@@ -71,14 +87,15 @@ void sst_reader_unpin(struct sst_reader *r);
 
 /*
  * The newest version of `user_key` with sequence <= seq; `hash` is sst_key_hash(user_key). In place: no allocation, no
- * system call on hot pages. CORRUPT names file and offset; a SIGBUS inside becomes IO (the call guards itself).
+ * system call on hot pages. CORRUPT names file and offset; a SIGBUS inside becomes IO (the call guards itself). A
+ * reader that copies answers with a holder, and NO_MEMORY is possible.
  */
 enum nokv_status sst_reader_get(struct sst_reader *r, struct slice user_key, uint64_t hash, uint64_t seq,
                                 struct lookup *out_lookup) MUST_CHECK;
 /* Touch the filter line that a get will need, ahead of time. */
 void sst_reader_prefetch(const struct sst_reader *r, uint64_t hash);
 
-/* Reads in place through the mapping; holds a reference. Guards itself against SIGBUS. */
+/* Reads in place through the mapping, or copies; holds a reference. Guards itself against SIGBUS. */
 enum nokv_status sst_iter_create(struct sst_reader *r, struct iter **out_iter) MUST_CHECK;
 /*
  * For flush and compaction: forward only (first, seek, next), read with `model` in windows through the component's own
@@ -94,8 +111,8 @@ struct ikey sst_reader_smallest(const struct sst_reader *r);
 struct ikey sst_reader_largest(const struct sst_reader *r);
 /* Approximate file offset at which `user_key` would stand: for splitting a range into parts of equal size. */
 uint64_t sst_reader_approximate_offset(struct sst_reader *r, struct slice user_key);
-/* The i-th of `count` block separators spread evenly, for boundaries of sub-compactions; borrowed. */
-struct slice sst_reader_sample_key(struct sst_reader *r, size_t index, size_t count);
+/* Append the i-th of `count` block separators spread evenly to `out`, for boundaries of sub-compactions. */
+enum nokv_status sst_reader_sample_key(struct sst_reader *r, size_t index, size_t count, struct buf *out) MUST_CHECK;
 /* Is [p, p + size) inside this table's mapping? */
 bool sst_reader_contains(const struct sst_reader *r, const void *p, size_t size);
 uint64_t sst_reader_resident_bytes(struct sst_reader *r);

@@ -49,7 +49,10 @@ static void options_draw(nokv_options *o, uint64_t seed)
     o->l0_busy_files = o->l0_compact_files;
     o->filter_bits_per_key = test_random(&r) % 4 == 0 ? UINT32_MAX : 10;
     o->background_io = test_random(&r) % 4 == 0 ? NOKV_IO_URING : NOKV_IO_STD;
+    static const nokv_io_model table_models[] = {NOKV_IO_MMAP, NOKV_IO_STD, NOKV_IO_DIRECT, NOKV_IO_URING};
     values_draw(o, &r);
+    o->sst_read = table_models[test_random(&r) % 4];
+    o->block_cache_bytes = 64 << 10;
 }
 
 /* ---- a chapter -------------------------------------------------------------------------------------------------- */

@@ -14,7 +14,7 @@ static nokv_options fresh(void)
 static void assert_refused(const nokv_options *o, const char *name, enum nokv_status wanted)
 {
     nokv_options out;
-    enum nokv_status status = options_resolve(o, &out);
+    enum nokv_status status = options_resolve(o, 8ull << 30, &out);
     if (status != wanted)
         fail_msg("%s: %s", name, status_name(status));
     if (strstr(status_message(), name) == NULL)
@@ -24,7 +24,7 @@ static void assert_refused(const nokv_options *o, const char *name, enum nokv_st
 static void assert_accepted(const nokv_options *o)
 {
     nokv_options out;
-    OK(options_resolve(o, &out));
+    OK(options_resolve(o, 8ull << 30, &out));
 }
 
 /* Without options, or with all at zero, every field gets the documented default. */
@@ -34,7 +34,7 @@ static void test_defaults(void **state)
     nokv_options zero = fresh(), out;
     for (int i = 0; i < 2; i++) {
         memset(&out, 0xee, sizeof out);
-        OK(options_resolve(i ? &zero : NULL, &out));
+        OK(options_resolve(i ? &zero : NULL, 8ull << 30, &out));
         assert_int_equal(out.struct_size, sizeof out);
         assert_true(out.create_if_missing && !out.error_if_exists && !out.read_only && !out.inline_background_work);
         assert_int_equal(out.sync, NOKV_SYNC_NONE);
@@ -177,8 +177,11 @@ static void test_models(void **state)
     o.background_io = (nokv_io_model)-1;
     assert_refused(&o, "background_io", NOKV_ERR_INVALID);
     o = fresh();
-    o.sst_read = NOKV_IO_STD;
-    assert_refused(&o, "sst_read", NOKV_ERR_NOT_SUPPORTED);
+    o.sst_read = (nokv_io_model)5;
+    assert_refused(&o, "sst_read", NOKV_ERR_INVALID);
+    o = fresh();
+    o.block_cache_bytes = 1000;
+    assert_refused(&o, "block_cache_bytes", NOKV_ERR_INVALID);
 }
 
 /* A caller built against an older, shorter struct gets the defaults for the rest; nothing behind its end is read. */
@@ -190,7 +193,7 @@ static void test_older_caller(void **state)
         nokv_options *o = malloc(size); /* exactly: AddressSanitizer sees a byte read beyond it */
         assert_non_null(o);
         nokv_options_init_sized(o, size);
-        OK(options_resolve(o, &out));
+        OK(options_resolve(o, 8ull << 30, &out));
         assert_int_equal(out.struct_size, sizeof out);
         assert_int_equal(out.level_ratio, 10);
         free(o);
@@ -199,7 +202,7 @@ static void test_older_caller(void **state)
     older.struct_size = offsetof(nokv_options, level_ratio);
     older.memtable_bytes = 1 << 20;
     older.level_ratio = 77; /* not its own */
-    OK(options_resolve(&older, &out));
+    OK(options_resolve(&older, 8ull << 30, &out));
     assert_int_equal(out.memtable_bytes, 1 << 20);
     assert_int_equal(out.level_ratio, 10);
 }
@@ -216,7 +219,7 @@ static void test_younger_caller(void **state)
     memset(&younger, 0, sizeof younger);
     nokv_options_init_sized(&younger.o, sizeof younger);
     younger.o.level_ratio = 8;
-    OK(options_resolve(&younger.o, &out));
+    OK(options_resolve(&younger.o, 8ull << 30, &out));
     assert_int_equal(out.level_ratio, 8);
     younger.later[3] = 1;
     assert_refused(&younger.o, "an option that this version", NOKV_ERR_NOT_SUPPORTED);

@@ -87,7 +87,8 @@ static inline void array_deinit(struct array *a)
 struct array_iter {
     struct iter base;
     struct array *array;
-    int *destroyed; /* counts; NULL: not wanted */
+    struct pool shown; /* must_release: copies of what was shown since the last release */
+    int *destroyed;    /* counts; NULL: not wanted */
 };
 
 static inline struct array *array_of(struct iter *it)
@@ -109,6 +110,24 @@ static inline void array_show(struct iter *it, size_t index)
         it->key = a->entries[index].key;
         it->value = a->entries[index].value;
     }
+    if (it->valid && it->must_release) {
+        struct pool *shown = &CONTAINER_OF(it, struct array_iter, base)->shown;
+        it->key.user = pool_copy(shown, it->key.user.data, it->key.user.size);
+        it->value = pool_copy(shown, it->value.data, it->value.size);
+    }
+}
+
+/* What was shown before the current entry is really gone. */
+static inline void array_release(struct iter *it)
+{
+    struct pool *shown = &CONTAINER_OF(it, struct array_iter, base)->shown;
+    size_t keep = it->valid ? 2 : 0;
+    if (shown->count <= keep)
+        return;
+    for (size_t i = 0; i < shown->count - keep; i++)
+        free(shown->blocks[i]);
+    memmove(shown->blocks, shown->blocks + shown->count - keep, keep * sizeof *shown->blocks);
+    shown->count = keep;
 }
 
 static inline void array_first(struct iter *it)
@@ -143,6 +162,7 @@ static inline void array_prev(struct iter *it)
 static inline void array_destroy(struct iter *it)
 {
     struct array_iter *a = CONTAINER_OF(it, struct array_iter, base);
+    pool_deinit(&a->shown);
     if (a->destroyed)
         ++*a->destroyed;
     free(a);
@@ -150,8 +170,14 @@ static inline void array_destroy(struct iter *it)
 
 static inline struct iter *array_iter_create(struct array *array, int *destroyed)
 {
-    static const struct iter_ops ops = {array_first, array_last, array_seek, array_seek_for_prev,
-                                        array_next,  array_prev, NULL,       array_destroy};
+    static const struct iter_ops ops = {.first = array_first,
+                                        .last = array_last,
+                                        .seek = array_seek,
+                                        .seek_for_prev = array_seek_for_prev,
+                                        .next = array_next,
+                                        .prev = array_prev,
+                                        .release = array_release,
+                                        .destroy = array_destroy};
     struct array_iter *it = calloc(1, sizeof *it);
     assert_non_null(it);
     it->base.ops = &ops;

@@ -11,6 +11,7 @@ struct fixture {
     struct array all;
     struct array seen; /* the oracle */
     struct iter *it;
+    bool must_release; /* of the source */
 };
 
 static struct entry random_entry(struct fixture *f, uint64_t *rng, uint64_t seq, uint64_t spread)
@@ -59,7 +60,7 @@ static void make_oracle(struct fixture *f, const struct iter_view_options *o)
 static void fixture_init(struct fixture *f, uint64_t *rng, size_t count, uint64_t spread,
                          const struct iter_view_options *o)
 {
-    *f = (struct fixture){0};
+    *f = (struct fixture){.must_release = test_random(rng) % 2};
     for (size_t i = 0; i < count; i++) {
         struct entry e = random_entry(f, rng, i + 1, spread);
         array_insert(&f->parts[test_random(rng) % 2], e);
@@ -70,6 +71,7 @@ static void fixture_init(struct fixture *f, uint64_t *rng, size_t count, uint64_
     for (int i = 0; i < 2; i++) {
         f->parts[i].moves_to_fail = SIZE_MAX;
         children[i] = array_iter_create(&f->parts[i], NULL);
+        children[i]->must_release = f->must_release && i == 0; /* as a memtable and a table that copies */
     }
     OK(iter_merge_create(children, 2, &source));
     OK(iter_view_create(source, o, &f->it));
