@@ -482,6 +482,46 @@ typedef bool (*nokv_dump_fn)(void *arg, const char *line);
 NOKV_API NOKV_MUST_CHECK nokv_status nokv_dump_file(const char *path, nokv_file_kind kind, nokv_dump_fn line,
                                                     void *arg);
 
+/* Bytes of a table's region: where it begins in the file, how long it is, how much of it is in the page cache. */
+typedef struct nokv_residency_part {
+    uint64_t off;
+    uint64_t bytes;
+    uint64_t resident_bytes; /* UINT64_MAX: not known */
+} nokv_residency_part;
+
+/* A file of a database, and what part of it is in the page cache. */
+typedef struct nokv_residency_file {
+    nokv_file_kind kind;
+    const char *name; /* below the database's directory: "vlog/000007.vlog". WALBUF and VLOGBUF, the shared buffers, are
+                         of the kind of what they stand in front of */
+    int level;        /* of a table; -1: in none (being built, or replaced and not deleted yet), and other files */
+    uint64_t bytes;   /* of the file */
+    uint64_t resident_bytes;                 /* of those, in whole pages; UINT64_MAX: not known */
+    nokv_residency_part data, filter, index; /* of a table. The rest of it is properties and its first and last page.
+                                                All zero where its footer cannot be read */
+    uint64_t range_bytes; /* the map: the file in ranges of this size, a power of two; the last may be shorter */
+    size_t range_count;   /* 0: no map, because none was asked for, or nothing is known */
+    const uint64_t *resident_ranges; /* range_count times resident bytes */
+} nokv_residency_file;
+typedef bool (*nokv_residency_fn)(void *arg, const nokv_residency_file *file);
+
+/*
+ * Ask the kernel what part of each file of the database in `path` is in the page cache, without opening the database:
+ * it may be closed, or open in another process. Call fn for each file until it returns false (the call then returns
+ * OK): the logs, the MANIFEST, tables by level (level 0: newest first; others: in key order; then those in no level),
+ * segments; valid during the call. `ranges_max`: ranges that the maps of all files may have together, but for up to 31
+ * that each file may have in any case, so that small ones have a map too; 0: no maps. Costs up to five system calls per
+ * file and, where only a part of it is resident, one per range.
+ *
+ * Never writes. No page of a table or segment is brought in or counts as used: only CURRENT and the MANIFEST are read,
+ * and past the page cache, where the file system has O_DIRECT, each table's footer. A file that vanishes meanwhile is
+ * left out. The kernel answers (cachestat, before Linux 6.5 mincore) only the owner of a file and who may write it;
+ * others get UINT64_MAX.
+ * Errors: INVALID, NOT_FOUND (no database there), CORRUPT (CURRENT or the MANIFEST), NOT_SUPPORTED, IO, NO_MEMORY.
+ */
+NOKV_API NOKV_MUST_CHECK nokv_status nokv_residency(const char *path, size_t ranges_max, nokv_residency_fn fn,
+                                                    void *arg);
+
 /* Free memory that the library handed out and whose docstring names this function. NULL is accepted. */
 NOKV_API void nokv_free(void *memory);
 

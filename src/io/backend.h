@@ -66,7 +66,8 @@ struct io_file_ops {
     int (*prefetch)(struct io_file *file, uint64_t off, uint64_t size); /* NULL: there is nowhere to bring it */
     /* Both may be NULL: this backend cannot tell. */
     int (*skip_hole)(struct io_file *file, uint64_t off, uint64_t *out_off); /* -ENXIO: only zeros up to the end */
-    int (*resident)(struct io_file *file, uint64_t *out_bytes);
+    /* Pages of [off, off + size), in bytes; `off` is page-aligned, size 0: to the end of the file. */
+    int (*resident)(struct io_file *file, uint64_t off, uint64_t size, uint64_t *out_bytes);
 };
 
 /* An environment embeds it as its first member. */

@@ -388,6 +388,7 @@ static const struct io_file_ops direct_ops = {
     .start_writeback = direct_no_hint,
     .drop_cache = posix_drop_cache,
     .map = direct_map,
+    .resident = posix_resident,
 };
 
 /* ---- opening -------------------------------------------------------------------------------------------------- */

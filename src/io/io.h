@@ -132,8 +132,14 @@ enum nokv_status io_size(struct io_file *file, uint64_t *out_size) MUST_CHECK;
 /* The first offset at or behind `off` that may hold other bytes than zeros (SEEK_DATA: preallocated space that was
  * never written is passed over); the size of the file when there is none. `off` itself where nobody can tell. */
 enum nokv_status io_skip_hole(struct io_file *file, uint64_t off, uint64_t *out_off) MUST_CHECK;
-/* Bytes of the file in the page cache now (cachestat, or mincore on older kernels); UINT64_MAX: not known. */
+/*
+ * Bytes of the file in the page cache now (cachestat, or mincore on kernels before 6.5), in whole pages; UINT64_MAX:
+ * not known. Asking brings nothing in and counts as no use. The kernel tells only the owner of a file and who may write
+ * it.
+ */
 uint64_t io_resident(struct io_file *file);
+/* The same of [off, off + size), `size` at the most. REQUIRES: off is a multiple of PAGE_BYTES. */
+uint64_t io_resident_range(struct io_file *file, uint64_t off, uint64_t size);
 /* Hints; they cannot fail. Start writing back [off, off + size) without waiting (sync_file_range). */
 void io_start_writeback(struct io_file *file, uint64_t off, uint64_t size);
 /* Let go of clean cached pages of [off, off + size) (posix_fadvise DONTNEED). */

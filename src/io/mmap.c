@@ -165,6 +165,7 @@ static const struct io_file_ops mmap_ops = {
     .drop_cache = posix_drop_cache,
     .prefetch = posix_prefetch,
     .map = mmap_map,
+    .resident = posix_resident,
 };
 
 static int mmap_file_open(struct mmap_file *m, const char *path, unsigned flags)

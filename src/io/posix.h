@@ -52,7 +52,7 @@ int posix_start_writeback(struct io_file *file, uint64_t off, uint64_t size);
 int posix_drop_cache(struct io_file *file, uint64_t off, uint64_t size);
 int posix_prefetch(struct io_file *file, uint64_t off, uint64_t size);
 int posix_skip_hole(struct io_file *file, uint64_t off, uint64_t *out_off);
-int posix_resident(struct io_file *file, uint64_t *out_bytes);
+int posix_resident(struct io_file *file, uint64_t off, uint64_t size, uint64_t *out_bytes);
 
 /* mmap.c */
 int mmap_open(const char *path, unsigned flags, struct io_file **out_file);

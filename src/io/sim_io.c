@@ -289,6 +289,16 @@ static int sim_size(struct io_file *file, uint64_t *out_size)
     return rc;
 }
 
+/* The disk is memory: all of it is resident. */
+static int sim_file_resident(struct io_file *file, uint64_t off, uint64_t size, uint64_t *out_bytes)
+{
+    uint64_t end = 0;
+    int rc = sim_size(file, &end);
+    uint64_t left = off >= end ? 0 : end - off;
+    *out_bytes = size == 0 ? left : u64_min(size, left);
+    return rc;
+}
+
 static int sim_hint(struct io_file *file, uint64_t off, uint64_t size)
 {
     (void)file, (void)off, (void)size;
@@ -383,6 +393,7 @@ static const struct io_file_ops sim_file_ops = {
     .drop_cache = sim_hint,
     .prefetch = sim_hint,
     .map = sim_map,
+    .resident = sim_file_resident,
 };
 
 /* ---- opening -------------------------------------------------------------------------------------------------- */

@@ -60,12 +60,12 @@ static enum nokv_status current_write(struct table_env *env, uint64_t number)
     return io_sync_dir(env->io, env->dir);
 }
 
-static enum nokv_status current_read(struct table_env *env, uint64_t *out_number)
+static enum nokv_status current_read(struct io *io, const char *dir, uint64_t *out_number)
 {
     char path[PATH_SIZE_MAX], line[CURRENT_SIZE_MAX] = {0}, wanted[CURRENT_SIZE_MAX];
-    TRY(path_current(path, env->dir));
+    TRY(path_current(path, dir));
     struct io_file *file CLEANUP(io_close_ptr) = NULL;
-    TRY(io_open(env->io, path, IO_OTHER, IO_STD, IO_READ, &file));
+    TRY(io_open(io, path, IO_OTHER, IO_STD, IO_READ, &file));
     size_t size = 0;
     TRY(io_pread(file, line, sizeof line - 1, 0, &size));
     char *space = strchr(line, ' ');
@@ -227,21 +227,35 @@ void manifest_state_deinit(struct manifest_state *state)
     state->segment_count = 0;
 }
 
+/* CURRENT, and everything that the MANIFEST says; on failure the caller still calls edit_deinit. */
+static enum nokv_status manifest_read(struct io *io, const char *dir, uint64_t *out_number, char path[PATH_SIZE_MAX],
+                                      struct edit *out_total)
+{
+    TRY(current_read(io, dir, out_number));
+    TRY(path_manifest(path, dir, *out_number));
+    if (!io_exists(io, path))
+        return FAIL(CORRUPT, "CURRENT names %s, which does not exist", path);
+    struct rlog_reader_options options = {
+        .io = io, .path = path, .component = IO_MANIFEST, .kind = RLOG_MANIFEST, .number = *out_number, .last = true};
+    struct rlog_reader *reader CLEANUP(rlog_reader_close_ptr) = NULL;
+    TRY(rlog_reader_open(&options, &reader));
+    TRY(edits_read(reader, path, out_total));
+    return numbers_check(out_total, path);
+}
+
+enum nokv_status manifest_list(struct io *io, const char *dir, struct edit *out_total)
+{
+    uint64_t number = 0;
+    char path[PATH_SIZE_MAX];
+    return manifest_read(io, dir, &number, path, out_total);
+}
+
 enum nokv_status manifest_recover(struct table_env *env, struct manifest_state *out_state)
 {
     uint64_t number = 0;
     char path[PATH_SIZE_MAX];
-    TRY(current_read(env, &number));
-    TRY(path_manifest(path, env->dir, number));
-    if (!io_exists(env->io, path))
-        return FAIL(CORRUPT, "CURRENT names %s, which does not exist", path);
-    struct rlog_reader_options options = {
-        .io = env->io, .path = path, .component = IO_MANIFEST, .kind = RLOG_MANIFEST, .number = number, .last = true};
-    struct rlog_reader *reader CLEANUP(rlog_reader_close_ptr) = NULL;
-    TRY(rlog_reader_open(&options, &reader));
     struct edit total CLEANUP(edit_deinit) = {0};
-    TRY(edits_read(reader, path, &total));
-    TRY(numbers_check(&total, path));
+    TRY(manifest_read(env->io, env->dir, &number, path, &total));
     struct manifest_state state = {.manifest_number = number,
                                    .log_number = total.log_number,
                                    .next_number = u64_max(total.next_number, number + 1),

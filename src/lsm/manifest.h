@@ -36,6 +36,13 @@ bool manifest_exists(struct io *io, const char *dir);
 enum nokv_status manifest_recover(struct table_env *env, struct manifest_state *out_state) MUST_CHECK;
 
 /*
+ * The same without opening a table, beside the process that writes the database or not: what is listed may be gone.
+ * *out_total (empty; edit_deinit, on failure too) has each table once in adds, with its level, in no order, and each
+ * segment. A MANIFEST that is replaced or written to meanwhile may read as CORRUPT: ask again.
+ */
+enum nokv_status manifest_list(struct io *io, const char *dir, struct edit *out_total) MUST_CHECK;
+
+/*
  * Begin MANIFEST `number` with everything that `state` describes, durable, and make CURRENT name it, durably.
  * After a failure CURRENT is what it was, or names the complete new file.
  */

@@ -117,6 +117,15 @@ enum nokv_status sst_reader_sample_key(struct sst_reader *r, size_t index, size_
 bool sst_reader_contains(const struct sst_reader *r, const void *p, size_t size);
 uint64_t sst_reader_resident_bytes(struct sst_reader *r);
 
+/* Where the regions of a table lie in its file, in whole pages; the header is the first page, the footer the last. */
+struct sst_extents {
+    struct {
+        uint64_t off, size;
+    } data, filter, index, properties; /* size 0: there is none */
+};
+/* Reads one page of the table `file`, the footer, and nothing else of it. CORRUPT, NOT_SUPPORTED, IO, NO_MEMORY. */
+enum nokv_status sst_extents_read(struct io_file *file, struct sst_extents *out_extents) MUST_CHECK;
+
 struct sst_verify_report {
     uint64_t blocks, entries, bytes;
 };

@@ -597,6 +597,36 @@ static void test_map_advice(void **state)
     OK(io_close(f));
 }
 
+/*
+ * What is resident of a range is not more than the range, and that of a file the sum of its ranges; nothing lies behind
+ * the end. After a mapping was populated it is all of it.
+ */
+static void test_resident_ranges(void **state)
+{
+    struct bed *b = *state;
+    static uint8_t data[5 * PAGE_BYTES + 100];
+    struct io_map map = {0};
+    uint64_t sum = 0;
+    write_file(b, 0, data, sizeof data);
+    struct io_file *f = open_for(b, 0, IO_READ);
+    OK(io_map(f, &map));
+    (void)io_map_advise(&map, 0, sizeof data, IO_ADVICE_POPULATE);
+    uint64_t all = io_resident(f);
+    assert_true(all == UINT64_MAX || (all >= sizeof data && all <= 6 * PAGE_BYTES));
+    for (uint64_t off = 0; off < sizeof data; off += 2 * PAGE_BYTES) {
+        uint64_t size = u64_min(2 * PAGE_BYTES, sizeof data - off), bytes = io_resident_range(f, off, size);
+        assert_true(bytes == (all == UINT64_MAX ? UINT64_MAX : size));
+        sum += bytes;
+    }
+    if (all != UINT64_MAX) {
+        assert_int_equal(sum, sizeof data);
+        assert_int_equal(io_resident_range(f, 8 * PAGE_BYTES, PAGE_BYTES), 0);
+    }
+    assert_int_equal(io_resident_range(f, 0, 0), 0);
+    io_unmap(&map);
+    OK(io_close(f));
+}
+
 static enum nokv_status sum_bytes(void *arg)
 {
     uint64_t *sum = ((void **)arg)[1];
@@ -932,6 +962,7 @@ static void test_without_memory(void **state)
     X(test_map_of_a_writer)          \
     X(test_map_of_nothing)           \
     X(test_map_advice)               \
+    X(test_resident_ranges)          \
     X(test_guarded)                  \
     X(test_shared)                   \
     X(test_shared_of_empty_file)     \

@@ -175,6 +175,29 @@ static void test_removed_tables_are_not_opened(void **state)
     scene_end(&f, &s);
 }
 
+/* The list has each table with its level and opens none: files that are gone are no damage to it, a bad CURRENT is. */
+static void test_list(void **state)
+{
+    (void)state;
+    struct lsm f;
+    struct manifest_state s;
+    struct edit total = {0}, none = {0};
+    uint64_t levels[2] = {0};
+    scene_make(&f, &s);
+    OK(io_unlink(f.io, "db/000002.sst"));
+    OK(manifest_list(f.io, "db", &total));
+    for (size_t i = 0; i < total.add_count; i++)
+        levels[total.adds[i].level == 6]++;
+    assert_true(total.add_count == 3 && levels[0] == 1 && levels[1] == 2);
+    assert_true(total.has_log_number && total.log_number == 40);
+    edit_deinit(&total);
+    FAILS(NOT_FOUND, manifest_list(f.io, "elsewhere", &none));
+    file_write(&f, "db/CURRENT", "MANIFEST-000060", 15);
+    FAILS(CORRUPT, manifest_list(f.io, "db", &none));
+    edit_deinit(&none);
+    scene_end(&f, &s);
+}
+
 /* CURRENT with any bit flipped, cut short anywhere, empty or with more behind it is CORRUPT: never another database. */
 static void test_damaged_current(void **state)
 {
@@ -661,6 +684,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_removed_tables_are_not_opened),
+        cmocka_unit_test(test_list),
         cmocka_unit_test(test_damaged_current),
         cmocka_unit_test(test_missing_manifest),
         cmocka_unit_test(test_exchanged_manifest),

@@ -164,6 +164,60 @@ static void test_truncated(void **state)
     model_free(&m);
 }
 
+static enum nokv_status extents_of(const struct table *t, enum io_model model, struct sst_extents *out)
+{
+    struct io_file *file CLEANUP(io_close_ptr) = NULL;
+    TRY(io_open(t->io, t->path, IO_OTHER, model, IO_READ, &file));
+    return sst_extents_read(file, out);
+}
+
+static void bit_flip(const char *path, uint64_t bit)
+{
+    uint8_t byte;
+    int fd = open(path, O_RDWR);
+    assert_true(fd >= 0);
+    assert_int_equal(pread(fd, &byte, 1, (off_t)(bit / 8)), 1);
+    byte ^= (uint8_t)(1u << bit % 8);
+    assert_int_equal(pwrite(fd, &byte, 1, (off_t)(bit / 8)), 1);
+    close(fd);
+}
+
+/* Regions follow each other from the header page to the footer page, however it is read; a file without a footer, or
+ * with a flipped bit in it, is refused. */
+static void test_extents(void **state)
+{
+    (void)state;
+    struct table t;
+    struct model m = {.random = 8};
+    struct sst_extents e;
+    model_fill(&m, &small);
+    table_open(&t, &m, model_options());
+    uint64_t size = sst_reader_info(t.r)->file_bytes;
+    for (enum io_model model = IO_STD; model < IO_MODEL_COUNT; model++) {
+        OK(extents_of(&t, model, &e));
+        assert_int_equal(e.data.off, PAGE_BYTES);
+        assert_int_equal(e.filter.off, e.data.off + e.data.size);
+        assert_int_equal(e.index.off, e.filter.off + e.filter.size);
+        assert_int_equal(e.properties.off, e.index.off + e.index.size);
+        assert_int_equal(e.properties.off + e.properties.size + PAGE_BYTES, size);
+        assert_true(e.data.size > 0 && e.filter.size > 0 && e.index.size > 0 && e.properties.size > 0);
+    }
+    sst_reader_unref(t.r);
+    t.r = NULL;
+    epoch_drain();
+    for (uint64_t bit = 0; bit < 8 * PAGE_BYTES; bit += 61) {
+        bit_flip(t.path, 8 * (size - PAGE_BYTES) + bit);
+        assert_true(is_damage(extents_of(&t, IO_STD, &e)));
+        bit_flip(t.path, 8 * (size - PAGE_BYTES) + bit);
+    }
+    for (uint64_t cut = size; cut > 0; cut = cut > 997 ? cut - 997 : 0) {
+        assert_int_equal(truncate(t.path, (off_t)cut - 1), 0);
+        FAILS(CORRUPT, extents_of(&t, IO_STD, &e));
+    }
+    table_close(&t);
+    model_free(&m);
+}
+
 /* Pages that cannot be read any more (here: cut off under the mapping) are an IO error of that call, not the end of the
  * process; what is still there can be read on. */
 static void test_sigbus_is_an_error(void **state)
@@ -244,9 +298,9 @@ int main(int argc, char **argv)
     if (argc > 1)
         stride = (unsigned)(strtoul(argv[1], NULL, 0) * 100 / test_scale(100));
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_flipped_bits),    cmocka_unit_test(test_other_keys_stay_readable),
-        cmocka_unit_test(test_truncated),       cmocka_unit_test(test_sigbus_is_an_error),
-        cmocka_unit_test(test_from_the_future),
+        cmocka_unit_test(test_flipped_bits),       cmocka_unit_test(test_other_keys_stay_readable),
+        cmocka_unit_test(test_truncated),          cmocka_unit_test(test_extents),
+        cmocka_unit_test(test_sigbus_is_an_error), cmocka_unit_test(test_from_the_future),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
