@@ -280,7 +280,9 @@ static struct data_set *plan_sets(const struct command *c)
         if (c->scale) {
             uint64_t keys = sets[i].keys * c->scale / 100, limit = sets[i].memory_limit_bytes * c->scale / 100;
             sets[i].keys = keys > KEYS_MIN ? keys : KEYS_MIN;
-            sets[i].memory_limit_bytes = limit && limit < GROUP_LIMIT_MIN ? GROUP_LIMIT_MIN : limit;
+            limit = limit >> 20 << 20; /* whole MiB */
+            sets[i].memory_limit_bytes =
+                limit < GROUP_LIMIT_MIN && sets[i].memory_limit_bytes ? GROUP_LIMIT_MIN : limit;
         }
         if (c->run.memory_limit_bytes)
             sets[i].memory_limit_bytes = c->run.memory_limit_bytes;

@@ -74,7 +74,7 @@ static void set_setting(json_t *object, const struct run *run, const struct resu
     set_text(object, "value_sizes", o->value_mixed ? "mixed" : "fixed");
     set_count(object, "threads", r->phase->threads);
     set(object, "durable", json_boolean(run->config.durable));
-    set_count(object, "memory_bytes", o->memory_bytes);
+    set_count(object, "memory_bytes", run->config.memory_bytes);
     set_limit(object, run, r);
     set_count(object, "filter_bits", o->filter_bits);
     set_count(object, "seed", o->seed);
@@ -155,6 +155,7 @@ static void set_surroundings(json_t *object, const struct run *run)
     set_count(machine, "cpus", facts.cpus);
     set_text(machine, "cpu", facts.cpu);
     set_count(machine, "memory_bytes", facts.memory_bytes);
+    set_count(machine, "read_ahead_bytes", facts.read_ahead_bytes);
     set_text(machine, "kernel", facts.kernel);
     set_text(machine, "filesystem", facts.filesystem);
     set_text(object, "terms", run->engine->terms);
