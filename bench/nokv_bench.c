@@ -195,6 +195,9 @@ static void option_take(struct command *c, const char *option, const char *value
         c->run.seconds = seconds_parse(value);
     else if (strcmp(option, "--overwrite-part") == 0)
         c->run.overwrite_part = (unsigned)positive_parse(option, value, 1000000);
+    else if (strcmp(option, "--memory") == 0 && strpbrk(value, "KMG"))
+        bench_die("--memory %s: the budget is a number of MiB; what limits the process is --memory-limit %s", value,
+                  value);
     else if (strcmp(option, "--memory") == 0)
         c->run.memory_bytes = positive_parse(option, value, 1 << 20) << 20;
     else if (strcmp(option, "--memory-limit") == 0)
@@ -361,6 +364,8 @@ static int run_limited(const struct run_options *options, int argc, char **argv)
         fprintf(stderr, "nokv-bench: %s needs more memory than the limit allows and was killed\n", options->engine);
     group_remove(&group);
     free(args);
+    if (code < 0 && !options->keep) /* killed: it could not do it itself */
+        run_leftovers_remove(options->dir, options->engine);
     return child_interrupted() ? 130 : code < 0 ? 2 : code;
 }
 

@@ -373,14 +373,6 @@ static bool step_run(struct comparison *c, struct step *step)
     return ok;
 }
 
-static void dir_leftovers_remove(const char *dir, const char *engine)
-{
-    char path[4096];
-    snprintf(path, sizeof path, "%s/nokv-bench-%s", dir, engine);
-    bench_dir_remove(path);
-    sync();
-}
-
 /* Can system calls be counted here? Returns NULL, or why not. */
 static const char *syscalls_probe(bool wanted)
 {
@@ -446,7 +438,7 @@ int compare_execute(const struct compare_options *options)
     for (; c.current < c.step_count && !child_interrupted(); c.current += !child_interrupted()) {
         struct step *step = &c.steps[c.current];
         ok = step_run(&c, step) && ok;
-        dir_leftovers_remove(options->run->dir, step->section->engines[step->engine]);
+        run_leftovers_remove(options->run->dir, step->section->engines[step->engine]);
     }
     comparison_end(&c);
     return child_interrupted() ? EXIT_INTERRUPTED : !ok;

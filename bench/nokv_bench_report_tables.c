@@ -69,6 +69,9 @@ static void terms_build(const struct chapter *c, struct grid *grid)
         snprintf(memory, sizeof memory, " memory budget %lu MiB;", r->memory_bytes >> 20);
     if (r->filter_bits)
         snprintf(filter, sizeof filter, " filter %u bits per key;", r->filter_bits);
+    for (size_t row = 0; row < c->row_count; row++)
+        if (strcmp(c->rows[row]->workload, "cold") == 0)
+            snprintf(limit, sizeof limit, "all data in the page cache, but after cold");
     if (r->memory_limit_bytes)
         snprintf(limit, sizeof limit, "the process has %s of memory, page cache included, and was opened cold",
                  size_text(r->memory_limit_bytes, size));

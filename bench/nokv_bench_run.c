@@ -397,6 +397,14 @@ static struct run *run_create(const struct run_options *options, bool durable, b
     return run;
 }
 
+void run_leftovers_remove(const char *dir, const char *engine)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/nokv-bench-%s", dir, engine);
+    bench_dir_remove(path);
+    sync();
+}
+
 static void run_destroy(struct run *run)
 {
     run->engine->close(run->db);

@@ -135,6 +135,8 @@ static inline bool worker_op(struct worker *w, uint64_t user_bytes)
 const struct engine *engine_find(const char *name); /* NULL when it is not built in */
 /* Ends the program with a message when the list of workloads cannot be run. */
 void run_check(const struct run_options *options);
+/* Remove the database that a run which was killed has left. */
+void run_leftovers_remove(const char *dir, const char *engine);
 /* Walk through the phases and print a line for each. Returns the exit code: 0, or 1 when something came back wrong. */
 int run_execute(const struct run_options *options);
 
