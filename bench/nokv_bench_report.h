@@ -118,9 +118,9 @@ struct chapter {
     size_t colours[CHAPTER_ENGINES_MAX];               /* numbers of the engines, the same in all chapters */
     size_t *cells; /* where the records of (row, column) begin; one more at the end */
     unsigned rounds;
-    char name[96];   /* "10000000x100-256MiB": of keys, value size and memory budget */
-    char label[96];  /* "10 M × 100 B", "4 M × 1000 B in 1 GiB" */
-    char title[192]; /* the label, and what else is fixed */
+    char name[160];  /* "10000000x100-256MiB": of keys, value size and memory budget */
+    char label[160]; /* "10 M × 100 B", "4 M × 1000 B in 1 GiB" */
+    char title[256]; /* the label, and what else is fixed */
 };
 
 /* The chapters of a report, in order of appearance; borrows the report, whose records get row, column and sample. */
