@@ -113,7 +113,8 @@ static void chapter_name(struct chapter *c)
     if (r->memory_bytes)
         snprintf(memory, sizeof memory, "-%luMiB", r->memory_bytes >> 20);
     if (r->memory_limit_bytes)
-        snprintf(limit, sizeof limit, "-in%luKiB", r->memory_limit_bytes >> 10);
+        snprintf(limit, sizeof limit, r->memory_limit_bytes % (1 << 20) ? "-in%luKiB" : "-in%luMiB",
+                 r->memory_limit_bytes >> (r->memory_limit_bytes % (1 << 20) ? 10 : 20));
     snprintf(sizes, sizeof sizes, "%s%lu", r->mixed ? "mixed" : "", r->value_size);
     snprintf(c->name, sizeof c->name, "%lux%s%s%s%s", r->keys, r->value_size ? sizes : "mixed", memory, limit, filter);
     if (r->memory_limit_bytes)

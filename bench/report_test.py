@@ -153,7 +153,7 @@ class ReportTest(unittest.TestCase):
         text = self.report(path)
         self.assertEqual(re.findall("^## (.*)$", text, re.MULTILINE),
                          ["1000 × 100 B, memory budget 256 MiB", "1000 × 100 B in 1 GiB, memory budget 256 MiB"])
-        text = self.report(path, "--chapter", "1000x100-256MiB-in1048576KiB", "--tables", "terms,warnings,device")
+        text = self.report(path, "--chapter", "1000x100-256MiB-in1024MiB", "--tables", "terms,warnings,device")
         self.assertIn("the process has 1 GiB of memory, page cache included, and was opened cold;", text)
         self.assertIn("read-ahead of the device 128 KiB", text)
         self.assertIn("**Memory limit:** swap could not be limited.", text)
