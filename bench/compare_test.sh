@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # What a comparison promises: results are JSON lines with every field that readers count on; mistakes are found before
-# anything is measured; an interrupted one ends with tables, exit code 130 and no database left behind.
+# anything is measured; an interrupted one ends with tables, exit code 130 and neither database nor cgroup left behind.
 # compare_test.sh NOKV_BENCH
 set -u
 bench=$1
@@ -55,12 +55,39 @@ refused "begin with a workload that fills" compare --engines "$engines" --worklo
 refused "tombscan needs delete before it" compare --engines "$engines" --workloads fillrandom,tombscan --keys 1000
 refused "times the" compare --engines "$engines" --keys 4000000000 --value-size 60000000 --workloads fillrandom
 
-# A read of ten minutes: interrupted as soon as the fill before it is through.
+refused "from the workload cold on" compare --engines "$engines" --memory-limit 8M --workloads fillrandom --keys 1000
+refused "from the workload cold on" compare --quick --memory-limit 8M
+refused "from the workload cold on" run --engine "${engines%,*}" --memory-limit 8M --workload fillrandom --keys 1000
+refused "a size such as 512M" run --engine "${engines%,*}" --memory-limit 8 --workload fillrandom,cold --keys 1000
+refused "is --memory-limit 1G" run --engine "${engines%,*}" --memory 1G --workload fillrandom,cold --keys 1000
+refused "with --memory-limit" run --engine "${engines%,*}" --memory-group "$dir" --workload fillrandom,cold --keys 1000
+
+# The plan "cold" with a hundredth of its keys and of its limit; where no limit can be set, a message that says why.
+if "$bench" compare --cold --scale 1 --engines "$engines" --seconds 0.1 --dir "$dir" --out "$dir/cold" >"$dir/tables" \
+    2>"$dir/progress"; then
+    grep -q "^## 40 k × 1000 B in 10 MiB, memory budget 2 MiB$" "$dir/tables" || fail "the limit is not in the tables"
+    grep -q "^| readhit after cold, 16 threads |" "$dir/tables" || fail "no reads by 16 threads"
+    grep -q "Goals, larger than memory" "$dir/tables" || [ "${engines#*nokv}" = "$engines" ] || fail "no goals"
+    python3 - "$dir/cold" <<'PYTHON' || fail "the results of the plan cold are not what they must be"
+import json, sys
+results = [json.loads(line) for line in open(sys.argv[1])]
+limits = [(r["workload"], r["memory_limit_bytes"]) for r in results]
+assert all(limit == (None if workload in ("fillrandom", "settle") else 10 << 20) for workload, limit in limits), limits
+assert all(r["after"] == "cold" and not r["wrong"] for r in results if r["memory_limit_bytes"])
+PYTHON
+    limit="--memory-limit 8M"
+else
+    grep -q "no memory limit can be set here: ." "$dir/progress" || fail "the plan cold failed: $(cat "$dir/progress")"
+    [ ! -s "$dir/tables" ] || fail "something was measured without its limit"
+    limit=
+fi
+
+# A read of ten minutes: interrupted as soon as the phases before it are through.
 mkdir "$dir/interrupted"
-"$bench" compare --engines "${engines%,*}" --keys 1000 --seconds 600 --workloads fillrandom,readhit \
+"$bench" compare --engines "${engines%,*}" --keys 1000 --seconds 600 --workloads fillrandom,cold,readhit $limit \
     --dir "$dir/interrupted" >"$dir/tables" 2>"$dir/interrupted.progress" &
 pid=$!
-until grep -qs fillrandom "$dir/interrupted.progress"; do
+until grep -qs " cold " "$dir/interrupted.progress"; do
     kill -0 $pid 2>/dev/null || fail "a comparison ended: $(cat "$dir/interrupted.progress")"
     sleep 0.05
 done
@@ -71,3 +98,4 @@ code=$?
 grep -q "^| fillrandom |" "$dir/tables" && grep -q "Interrupted" "$dir/tables" ||
     fail "an interrupted comparison has no tables"
 [ -z "$(ls "$dir/interrupted")" ] || fail "an interrupted comparison left $(ls "$dir/interrupted")"
+[ -z "$(find /sys/fs/cgroup -name "nokv-bench-$pid-*" 2>/dev/null)" ] || fail "an interrupted comparison left its cgroup"

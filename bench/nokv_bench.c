@@ -7,7 +7,9 @@
 #include <string.h>
 #include <time.h>
 
+#include "nokv_bench_child.h"
 #include "nokv_bench_compare.h"
+#include "nokv_bench_group.h"
 
 static const char default_workloads[] =
     "fillrandom,settle,readhit,readhit:2,readmiss,readmiss:2,seek50,seek50:2,overwrite,settle,fillseq,settle,readseq,"
@@ -45,8 +47,8 @@ static void usage_print(FILE *out)
         "                        directory on a real disk, with 8 times the room of the data\n"
         "  --out FILE            compare: append the results there, a JSON object a line (a plan's: "
         "DIR/PLAN-TIME.jsonl)\n"
-        "  --plan P, --quick     compare: see above; --plan quick\n"
-        "  --scale PERCENT       compare: of the plan's keys, to try it out (100)\n"
+        "  --plan P              compare: see above; --quick and --cold are --plan quick and --plan cold\n"
+        "  --scale PERCENT       compare: of the plan's keys and memory limit, to try it out (100)\n"
         "  --runs R              compare: rounds (3)\n"
         "  --keys N              keys in the database (10000000)\n"
         "  --value-size V        bytes (100); mixed: those of real files, 10 KiB in the mean, 1 MiB at the most\n"
@@ -54,6 +56,12 @@ static void usage_print(FILE *out)
         "  --seconds S           of each phase that runs for a time (5)\n"
         "  --overwrite-part P    overwrite puts every P-th key (1)\n"
         "  --memory MIB          budget for write buffers and caches (256)\n"
+        "  --memory-limit SIZE   of all memory of the engine's process, page cache included, such as 512M or 1G; in "
+        "force\n"
+        "                        from the workload cold on, by a cgroup that is made for it, or the run fails. The "
+        "budget\n"
+        "                        is a quarter of it at the most then (a plan's own, else none)\n"
+        "  --memory-group D      run: the directory of a cgroup that has this limit already\n"
         "  --filter-bits B       per key (10)\n"
         "  --seed S              of keys, values and choices (1)\n"
         "  --count-syscalls      compare: a pass before the first round that counts system calls and is not timed;\n"
@@ -71,6 +79,8 @@ static void usage_print(FILE *out)
           "  nokv-bench compare --quick\n"
           "  nokv-bench compare --plan standard --engines nokv,lmdb --dir /var/tmp --out results.jsonl\n"
           "  nokv-bench compare --keys 1000000 --value-size 4096 --workloads fillrandom,settle,readhit:2 --runs 5\n"
+          "  nokv-bench compare --keys 1000000 --value-size 1000 --memory-limit 256M --workloads "
+          "fillrandom,settle,cold,readhit:16\n"
           "  nokv-bench run --engine nokv --keys 100000 --workload fillrandom,settle,readhit --stats\n",
           out);
 }
@@ -100,6 +110,20 @@ static uint64_t positive_parse(const char *option, const char *text, uint64_t ma
     if (value == 0)
         bench_die("%s 0: a number from 1 to %lu is needed", option, max);
     return value;
+}
+
+/* "512M" in bytes. */
+static uint64_t size_parse(const char *option, const char *text, uint64_t min)
+{
+    static const char units[] = "KMG";
+    char *end;
+    errno = 0;
+    uint64_t number = strtoull(text, &end, 10);
+    const char *unit = *end && !end[1] ? strchr(units, *end) : NULL;
+    unsigned shift = unit ? 10 * (unsigned)(unit - units + 1) : 0;
+    if (errno || end == text || *text == '-' || !unit || number > (1ull << 50) >> shift || number << shift < min)
+        bench_die("%s %s: a size such as 512M or 1G is needed (units K, M, G), at least %luM", option, text, min >> 20);
+    return number << shift;
 }
 
 static void value_size_take(struct command *c, const char *text)
@@ -140,6 +164,8 @@ static bool flag_take(struct command *c, const char *option)
         c->run.existing = c->run.keep = true;
     else if (strcmp(option, "--quick") == 0)
         c->plan = plan_find("quick");
+    else if (strcmp(option, "--cold") == 0)
+        c->plan = plan_find("cold");
     else
         return false;
     return true;
@@ -169,8 +195,15 @@ static void option_take(struct command *c, const char *option, const char *value
         c->run.seconds = seconds_parse(value);
     else if (strcmp(option, "--overwrite-part") == 0)
         c->run.overwrite_part = (unsigned)positive_parse(option, value, 1000000);
+    else if (strcmp(option, "--memory") == 0 && strpbrk(value, "KMG"))
+        bench_die("--memory %s: the budget is a number of MiB; what limits the process is --memory-limit %s", value,
+                  value);
     else if (strcmp(option, "--memory") == 0)
         c->run.memory_bytes = positive_parse(option, value, 1 << 20) << 20;
+    else if (strcmp(option, "--memory-limit") == 0)
+        c->run.memory_limit_bytes = size_parse(option, value, GROUP_LIMIT_MIN);
+    else if (strcmp(option, "--memory-group") == 0)
+        c->run.memory_group = value;
     else if (strcmp(option, "--filter-bits") == 0)
         c->run.filter_bits = (unsigned)number_parse(option, value, 32);
     else if (strcmp(option, "--round") == 0)
@@ -202,9 +235,11 @@ static void command_check(const struct command *c, bool compare)
 {
     const struct run_options *o = &c->run;
     if (!compare && (c->plan || c->out || c->engines || c->rounds || c->scale))
-        bench_die("--plan, --quick, --out, --engines, --runs and --scale are for compare");
-    if (compare && (o->engine || o->json || o->stats || o->keep))
-        bench_die("--engine, --json, --stats, --keep and --existing are for run");
+        bench_die("--plan, --quick, --cold, --out, --engines, --runs and --scale are for compare");
+    if (compare && (o->engine || o->json || o->stats || o->keep || o->memory_group))
+        bench_die("--engine, --json, --stats, --keep, --existing and --memory-group are for run");
+    if (o->memory_group && !o->memory_limit_bytes)
+        bench_die("--memory-group: say with --memory-limit which limit it has");
     if (c->plan && (o->keys || o->value_size || o->workloads))
         bench_die("keys, value sizes and workloads are the plan's: --keys, --value-size and --workloads cannot be "
                   "given with it");
@@ -246,9 +281,14 @@ static struct data_set *plan_sets(const struct command *c)
         sets[i].runs = c->rounds ? c->rounds : sets[i].runs;
         sets[i].seconds = c->run.seconds > 0 ? c->run.seconds : sets[i].seconds;
         if (c->scale) {
-            uint64_t keys = sets[i].keys * c->scale / 100;
+            uint64_t keys = sets[i].keys * c->scale / 100, limit = sets[i].memory_limit_bytes * c->scale / 100;
             sets[i].keys = keys > KEYS_MIN ? keys : KEYS_MIN;
+            limit = limit >> 20 << 20; /* whole MiB */
+            sets[i].memory_limit_bytes =
+                limit < GROUP_LIMIT_MIN && sets[i].memory_limit_bytes ? GROUP_LIMIT_MIN : limit;
         }
+        if (c->run.memory_limit_bytes)
+            sets[i].memory_limit_bytes = c->run.memory_limit_bytes;
     }
     return sets;
 }
@@ -293,9 +333,40 @@ static int compare_own(const struct command *c)
         .keys = o->keys,
         .seconds = o->seconds,
         .runs = c->rounds ? c->rounds : 3,
+        .memory_limit_bytes = o->memory_limit_bytes,
     };
     return compare_execute(&(struct compare_options){
         .run = o, .sets = &set, .set_count = 1, .out_path = c->out, .count_syscalls = o->count_syscalls});
+}
+
+static void line_print(void *arg, const char *line)
+{
+    (void)arg;
+    fputs(line, stdout);
+    fflush(stdout);
+}
+
+/* A run with a memory limit is a child's: who is in a group cannot remove it. `argv` has the run's arguments. */
+static int run_limited(const struct run_options *options, int argc, char **argv)
+{
+    struct group group;
+    run_check(options);
+    const char *why = group_create(options->memory_limit_bytes, &group);
+    if (why)
+        bench_die("no memory limit can be set here: %s", why);
+    const char **args = bench_alloc(((size_t)argc + 3) * sizeof *args);
+    memcpy(args, argv, (size_t)argc * sizeof *args);
+    args[argc] = "--memory-group";
+    args[argc + 1] = group.dir;
+    child_interrupts_catch();
+    int code = child_run(args, line_print, NULL);
+    if (group_oom_kills(&group))
+        fprintf(stderr, "nokv-bench: %s needs more memory than the limit allows and was killed\n", options->engine);
+    group_remove(&group);
+    free(args);
+    if (code < 0 && !options->keep) /* killed: it could not do it itself */
+        run_leftovers_remove(options->dir, options->engine);
+    return child_interrupted() ? 130 : code < 0 ? 2 : code;
 }
 
 int main(int argc, char **argv)
@@ -327,5 +398,7 @@ int main(int argc, char **argv)
         return c.plan ? compare_plan(&c) : compare_own(&c);
     if (!c.run.engine)
         bench_die("run needs --engine; nokv-bench engines lists them");
+    if (c.run.memory_limit_bytes && !c.run.memory_group)
+        return run_limited(&c.run, argc, argv);
     return run_execute(&c.run);
 }

@@ -86,10 +86,10 @@ static int child_start(const char *const argv[])
     return fds[0];
 }
 
-bool child_run(const char *const argv[], void (*take)(void *arg, const char *line), void *arg)
+int child_run(const char *const argv[], void (*take)(void *arg, const char *line), void *arg)
 {
     if (interrupted)
-        return false;
+        return -1;
     FILE *in = fdopen(child_start(argv), "r");
     if (!in)
         bench_die("fdopen: %s", strerror(errno));
@@ -102,5 +102,5 @@ bool child_run(const char *const argv[], void (*take)(void *arg, const char *lin
     int status = 0;
     bool ended = waitpid((pid_t)child_group, &status, 0) > 0;
     child_group = 0;
-    return ended && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    return ended && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }

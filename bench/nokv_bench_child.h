@@ -12,7 +12,7 @@ void child_interrupts_catch(void);
 bool child_interrupted(void);
 
 /* Run this program with `argv` (NULL-terminated, with argv[0]); `take` gets each line of its standard output. Returns
- * whether it exited with 0. */
-bool child_run(const char *const argv[], void (*take)(void *arg, const char *line), void *arg);
+ * its exit code, or -1 when a signal ended it or it was not started. */
+int child_run(const char *const argv[], void (*take)(void *arg, const char *line), void *arg);
 
 #endif

@@ -13,6 +13,9 @@
  * keys with shorter timed phases. Nothing of that pass is kept but the counts: they are put into the results of the
  * same engine and phase in the rounds that follow.
  *
+ * Where a memory limit is wanted, each child gets a group of its own with it, made and removed here: who is inside
+ * cannot remove it, and may be killed.
+ *
  * A child that fails (an engine error, a wrong value) makes the comparison fail, but the others still run. An
  * interrupted comparison ends with the tables of what there is.
  */
@@ -26,6 +29,7 @@
 #include <unistd.h>
 
 #include "nokv_bench_child.h"
+#include "nokv_bench_group.h"
 #include "nokv_bench_machine.h"
 #include "nokv_bench_result.h"
 
@@ -120,7 +124,7 @@ static void group_add(struct section *s, const char *name)
     snprintf(group + used, LIST_SIZE - used, "%s%s", used ? "," : "", name);
 }
 
-static void section_groups(struct section *s, const struct run_options *options)
+static void section_groups(struct section *s, const struct data_set *set, const struct run_options *options)
 {
     char *list = strdup(s->set->workloads);
     if (!list)
@@ -133,6 +137,7 @@ static void section_groups(struct section *s, const struct run_options *options)
     for (unsigned i = 0; i < s->group_count; i++) {
         struct run_options group = *options;
         group.workloads = s->groups[i];
+        group.memory_limit_bytes = set->memory_limit_bytes;
         run_check(&group);
     }
 }
@@ -149,7 +154,7 @@ static void section_init(struct section *s, const struct section *first, const s
     s->set = set;
     title_make(s);
     section_engines(s, first);
-    section_groups(s, options);
+    section_groups(s, set, options);
     for (size_t i = 0; i < sizeof s->syscalls / sizeof(double); i++)
         (&s->syscalls[0][0][0])[i] = NAN;
     uint64_t bytes = set->keys * (DATA_KEY_SIZE + set_value_size(set));
@@ -292,9 +297,9 @@ static void line_take(void *arg, const char *line)
 /* ---- steps ---------------------------------------------------------------------------------------------------- */
 
 /* The child's command line; numbers are printed into `numbers`. */
-enum { STEP_NUMBERS = 8, STEP_WIDTH = 32, STEP_OPTIONS = 12 };
-static void step_argv(const struct comparison *c, const struct step *step, char numbers[STEP_NUMBERS][STEP_WIDTH],
-                      const char *argv[2 * STEP_OPTIONS + 5])
+enum { STEP_NUMBERS = 9, STEP_WIDTH = 32, STEP_OPTIONS = 14 };
+static void step_argv(const struct comparison *c, const struct step *step, const struct group *limit,
+                      char numbers[STEP_NUMBERS][STEP_WIDTH], const char *argv[2 * STEP_OPTIONS + 5])
 {
     const struct run_options *o = c->options->run;
     const struct data_set *set = step->section->set;
@@ -306,6 +311,7 @@ static void step_argv(const struct comparison *c, const struct step *step, char 
     snprintf(numbers[5], STEP_WIDTH, "%lu", o->memory_bytes >> 20);
     snprintf(numbers[6], STEP_WIDTH, "%u", o->filter_bits);
     snprintf(numbers[7], STEP_WIDTH, "%u", step->round);
+    snprintf(numbers[8], STEP_WIDTH, "%luK", set->memory_limit_bytes >> 10);
     const char *const options[STEP_OPTIONS][2] = {
         {"--engine", step->section->engines[step->engine]},
         {"--workload", step->section->groups[step->group]},
@@ -319,11 +325,14 @@ static void step_argv(const struct comparison *c, const struct step *step, char 
         {"--memory", numbers[5]},
         {"--filter-bits", numbers[6]},
         {"--round", numbers[7]},
+        {"--memory-limit", numbers[8]},
+        {"--memory-group", limit->dir},
     };
+    size_t option_count = set->memory_limit_bytes ? STEP_OPTIONS : STEP_OPTIONS - 2;
     *argv++ = "nokv-bench";
     *argv++ = "run";
     *argv++ = "--json";
-    for (size_t i = 0; i < STEP_OPTIONS; i++) {
+    for (size_t i = 0; i < option_count; i++) {
         *argv++ = options[i][0];
         *argv++ = options[i][1];
     }
@@ -331,28 +340,37 @@ static void step_argv(const struct comparison *c, const struct step *step, char 
     *argv = NULL;
 }
 
+/* Make the group that a step's process is to enter; a step without a limit has none. */
+static bool step_limit(const struct step *step, struct group *out_limit)
+{
+    uint64_t bytes = step->section->set->memory_limit_bytes;
+    const char *why = bytes ? group_create(bytes, out_limit) : NULL;
+    if (why)
+        fprintf(stderr, "nokv-bench: no memory limit can be set: %s\n", why);
+    return !why;
+}
+
 static bool step_run(struct comparison *c, struct step *step)
 {
+    struct group limit = {.dir = ""};
     char numbers[STEP_NUMBERS][STEP_WIDTH];
     const char *argv[2 * STEP_OPTIONS + 5];
-    step_argv(c, step, numbers, argv);
+    if (!step_limit(step, &limit))
+        return false;
+    step_argv(c, step, &limit, numbers, argv);
     uint64_t begin = bench_clock_ns();
     c->phase = 0;
     c->strange = false;
-    bool ok = child_run(argv, line_take, c) && !c->strange;
+    bool ok = child_run(argv, line_take, c) == 0 && !c->strange;
     step->seconds = (double)(bench_clock_ns() - begin) / 1e9;
     if (!ok && !child_interrupted())
         fprintf(stderr, "nokv-bench: %s failed in %s\n", step->section->engines[step->engine],
                 step->section->groups[step->group]);
+    if (group_oom_kills(&limit))
+        fprintf(stderr, "nokv-bench: %s needs more memory than the limit allows and was killed\n",
+                step->section->engines[step->engine]);
+    group_remove(&limit);
     return ok;
-}
-
-static void dir_leftovers_remove(const char *dir, const char *engine)
-{
-    char path[4096];
-    snprintf(path, sizeof path, "%s/nokv-bench-%s", dir, engine);
-    bench_dir_remove(path);
-    sync();
 }
 
 /* Can system calls be counted here? Returns NULL, or why not. */
@@ -361,6 +379,20 @@ static const char *syscalls_probe(bool wanted)
     const char *why = wanted ? syscalls_begin() : "not asked for (--count-syscalls)";
     syscalls_end();
     return why;
+}
+
+/* A limit that cannot be had is found out before anything is measured. */
+static void limits_probe(const struct compare_options *options)
+{
+    struct group limit;
+    for (size_t i = 0; i < options->set_count; i++) {
+        uint64_t bytes = options->sets[i].memory_limit_bytes;
+        const char *why = bytes ? group_create(bytes, &limit) : NULL;
+        if (why)
+            bench_die("no memory limit can be set here: %s", why);
+        if (bytes)
+            group_remove(&limit);
+    }
 }
 
 static void memory_filesystem_warn(const char *dir)
@@ -392,6 +424,7 @@ int compare_execute(const struct compare_options *options)
     const char *uncounted = syscalls_probe(options->count_syscalls);
     c.uncounted = uncounted;
     layout(&c, !uncounted);
+    limits_probe(options);
     memory_filesystem_warn(options->run->dir);
     if (options->count_syscalls && uncounted)
         fprintf(stderr, "nokv-bench: system calls are not counted: %s\n", uncounted);
@@ -405,7 +438,7 @@ int compare_execute(const struct compare_options *options)
     for (; c.current < c.step_count && !child_interrupted(); c.current += !child_interrupted()) {
         struct step *step = &c.steps[c.current];
         ok = step_run(&c, step) && ok;
-        dir_leftovers_remove(options->run->dir, step->section->engines[step->engine]);
+        run_leftovers_remove(options->run->dir, step->section->engines[step->engine]);
     }
     comparison_end(&c);
     return child_interrupted() ? EXIT_INTERRUPTED : !ok;

@@ -5,18 +5,20 @@
  * goals[] is a plain description: a row of the results, a figure of it, and two bounds. The target is what must be
  * reached, the aim what is worked towards. Most figures are ratios to the best peer of the same round; a bound may also
  * be a ratio to one named peer, or a plain number. A goal for which the results have no data is left out. The median
- * over the rounds decides; that a round stood beyond the bound is said as well.
+ * over the rounds decides; that a round stood beyond the bound is said as well. Chapters that were measured under a
+ * memory limit have goals, and a table, of their own.
  */
 #include <stdlib.h>
 #include <string.h>
 
+#include "engines/engine.h"
 #include "nokv_bench_report.h"
 #include "nokv_bench_util.h"
 
 #define FIGURE(name) offsetof(struct record, name)
 
 /* What a bound is held against. */
-enum against { BEST_PEER, PEER, NUMBER };
+enum against { BEST_PEER, PEER, NUMBER, NOTHING };
 
 struct bound {
     enum against against;
@@ -59,6 +61,16 @@ static double figure_peak(const struct chapter *c, size_t row, size_t column, ui
     return peak;
 }
 
+/* Keys per second in batches, to those of single gets by as many threads. */
+static double figure_batches(const struct chapter *c, size_t row, size_t column, uint64_t sample, size_t arg)
+{
+    for (size_t i = 0; i < c->row_count; i++)
+        if (strcmp(c->rows[i]->workload, "readhit") == 0 && c->rows[i]->threads == c->rows[row]->threads)
+            return figure_member(c, row, column, sample, arg) * ENGINE_BATCH_MAX /
+                   figure_member(c, i, column, sample, arg);
+    return NAN;
+}
+
 #define BEST(x)              \
     {                        \
         BEST_PEER, (x), NULL \
@@ -71,10 +83,14 @@ static double figure_peak(const struct chapter *c, size_t row, size_t column, ui
     {                     \
         NUMBER, (x), NULL \
     }
+#define NO_AIM           \
+    {                    \
+        NOTHING, 0, NULL \
+    }
 #define RATE figure_member, FIGURE(ops_per_sec), false, "op/s", 1
 #define SETTLED_RATE figure_settled_rate, FIGURE(seconds), false, "MB/s", 1e-6
 
-static const struct goal goals[] = {
+static const struct goal goals_in_memory[] = {
     {"random fill", "fillrandom", 1, 100, RATE, BEST(2.0), BEST(3.5)},
     {"bytes written per user byte, random fill, settled", "fillrandom", 1, 100, figure_written, FIGURE(device_bytes),
      true, "", 1, PLAIN(4.0), PLAIN(3.0)},
@@ -106,6 +122,25 @@ static const struct goal goals[] = {
      TO("leveldb", 1.0)},
     {"reopen after SIGKILL", "kill", 0, 0, figure_member, FIGURE(seconds), true, "s", 1, TO("rocksdb", 1.0),
      PLAIN(0.3)},
+};
+
+static const struct goal goals_larger[] = {
+    {"read hit", "readhit", 1, 0, RATE, BEST(1.15), NO_AIM},
+    {"read hit", "readhit", 16, 0, RATE, BEST(1.3), NO_AIM},
+    {"seek and 50 next", "seek50", 1, 0, RATE, BEST(2.0), NO_AIM},
+    {"keys in batches of 64, to single gets", "multiget", 1, 0, figure_batches, FIGURE(ops_per_sec), false,
+     "\xc3\x97 own gets", 1, PLAIN(4.0), NO_AIM},
+};
+
+static const struct {
+    const char *caption;
+    const struct goal *goals;
+    size_t count;
+} tables[GOALS_COUNT] = {
+    [GOALS_IN_MEMORY] = {"Goals: NoKV against the best peer of each round", goals_in_memory,
+                         sizeof goals_in_memory / sizeof *goals_in_memory},
+    [GOALS_LARGER] = {"Goals, larger than memory: NoKV against the best peer of each round", goals_larger,
+                      sizeof goals_larger / sizeof *goals_larger},
 };
 
 /* ---- selecting ------------------------------------------------------------------------------------------------ */
@@ -160,6 +195,8 @@ struct reached {
 static struct reached reach(const struct chapter *c, const struct goal *goal, size_t row, const struct bound *bound)
 {
     size_t peer = bound->against == PEER ? column_find(c, bound->peer) : 0;
+    if (bound->against == NOTHING)
+        return (struct reached){0};
     if (bound->against == NUMBER) {
         double value = chapter_median(c, row, 0, goal->figure, goal->arg) * goal->scale;
         return (struct reached){!isnan(value), value, value, value};
@@ -188,10 +225,14 @@ static const char *verdict(const struct goal *goal, const struct reached *target
 static void bound_cell(const struct goal *goal, const struct bound *bound, struct grid *grid)
 {
     const char *sign = goal->lower ? "at most" : "at least";
-    if (bound->against == NUMBER)
-        grid_cell(grid, "%s %.1f%s%s", sign, bound->value, *goal->unit ? " " : "", goal->unit);
+    int decimals = fabs(bound->value * 10 - round(bound->value * 10)) < 1e-6 ? 1 : 2;
+    if (bound->against == NOTHING)
+        grid_cell(grid, "-");
+    else if (bound->against == NUMBER)
+        grid_cell(grid, "%s %.*f%s%s", sign, decimals, bound->value, *goal->unit ? " " : "", goal->unit);
     else
-        grid_cell(grid, "%s %.1f \xc3\x97 %s", sign, bound->value, bound->against == PEER ? bound->peer : "best peer");
+        grid_cell(grid, "%s %.*f \xc3\x97 %s", sign, decimals, bound->value,
+                  bound->against == PEER ? bound->peer : "best peer");
 }
 
 /* "2.79 × lmdb (2.59 to 2.99)"; "3.64". */
@@ -243,20 +284,27 @@ static void goal_add(const struct chapter *c, const struct goal *goal, size_t ro
     figure_cell(c, goal, row, best.count ? best.bests[0] : CHAPTER_ENGINES_MAX, grid);
 }
 
-void goals_build(const struct chapter *chapters, size_t count, struct grid *grid)
+/* Has the chapter the kind of goals that stand in this table? */
+static bool chapter_fits(const struct chapter *c, enum goals which)
+{
+    bool limited = c->records[0]->memory_limit_bytes > 0;
+    return strcmp(c->engines[0]->engine, "nokv") == 0 && limited == (which == GOALS_LARGER);
+}
+
+void goals_build(const struct chapter *chapters, size_t count, enum goals which, struct grid *grid)
 {
     static const char *const columns[] = {"goal", "verdict", "reached", "data set", "target", "aim", "nokv", "peer"};
     *grid = (struct grid){
-        .caption = "Goals: NoKV against the best peer of each round",
+        .caption = tables[which].caption,
         .column_count = sizeof columns / sizeof *columns,
         .text_columns = 6,
     };
     for (size_t i = 0; i < grid->column_count; i++)
         grid_cell(grid, "%s", columns[i]);
-    for (size_t g = 0; g < sizeof goals / sizeof *goals; g++)
+    for (const struct goal *goal = tables[which].goals; goal < tables[which].goals + tables[which].count; goal++)
         for (size_t i = 0; i < count; i++) {
             size_t row;
-            if (strcmp(chapters[i].engines[0]->engine, "nokv") == 0 && row_of_goal(&chapters[i], &goals[g], &row))
-                goal_add(&chapters[i], &goals[g], row, grid);
+            if (chapter_fits(&chapters[i], which) && row_of_goal(&chapters[i], goal, &row))
+                goal_add(&chapters[i], goal, row, grid);
         }
 }

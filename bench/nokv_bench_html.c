@@ -201,6 +201,7 @@ static void chapter(const struct chapter *c, size_t index, FILE *out)
 void report_html(const struct chapter *chapters, size_t count, FILE *out)
 {
     struct grid goals;
+    bool none = true;
     fputs(head, out);
     fputs(
         "<h1>NoKV beside other engines</h1>\n<p class=\"soft\">Made by nokv-bench from its results files. Figures are "
@@ -210,11 +211,14 @@ void report_html(const struct chapter *chapters, size_t count, FILE *out)
         out);
     contents(chapters, count, out);
     fputs("<section>\n<h2 id=\"goals\">Goals</h2>\n", out);
-    goals_build(chapters, count, &goals);
-    if (grid_empty(&goals))
+    for (enum goals which = GOALS_IN_MEMORY; which < GOALS_COUNT; which++) {
+        goals_build(chapters, count, which, &goals);
+        none = none && grid_empty(&goals);
+        html_grid(&goals, out);
+        grid_deinit(&goals);
+    }
+    if (none)
         fputs("<p>These results have nothing to hold against the goals.</p>\n", out);
-    html_grid(&goals, out);
-    grid_deinit(&goals);
     fputs("</section>\n", out);
     for (size_t i = 0; i < count; i++)
         chapter(&chapters[i], i, out);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * nokv_bench_machine.c - processor, memory, kernel and file system, by their names in /proc.
+ * nokv_bench_machine.c - processor, memory, kernel and file system, by their names in /proc; the device in /sys.
  *
  * The file system is the one whose mount point is the longest beginning of the directory's path; where several are
  * mounted on one point the last counts. st_dev would not find it: that of a btrfs is in no table.
@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -54,6 +56,25 @@ static void filesystem_name(const char *dir, char *out, size_t size)
     free(path);
 }
 
+/* A disk has a queue of its own, a partition its disk's. */
+static uint64_t read_ahead_bytes(const char *dir)
+{
+    static const char *const places[] = {"", "/.."};
+    struct stat st;
+    uint64_t kib = 0;
+    for (size_t i = 0; i < sizeof places / sizeof *places && kib == 0 && stat(dir, &st) == 0; i++) {
+        char path[96];
+        snprintf(path, sizeof path, "/sys/dev/block/%u:%u%s/queue/read_ahead_kb", major(st.st_dev), minor(st.st_dev),
+                 places[i]);
+        FILE *f = fopen(path, "re");
+        if (f && fscanf(f, "%lu", &kib) != 1)
+            kib = 0;
+        if (f)
+            fclose(f);
+    }
+    return kib * 1024;
+}
+
 void machine_look(const char *dir, struct machine_facts *out_facts)
 {
     struct machine_facts m = {0};
@@ -66,6 +87,7 @@ void machine_look(const char *dir, struct machine_facts *out_facts)
     proc_text("/proc/cpuinfo", "model name", m.cpu, sizeof m.cpu);
     if (uname(&name) == 0)
         snprintf(m.kernel, sizeof m.kernel, "%s %s", name.sysname, name.release);
+    m.read_ahead_bytes = read_ahead_bytes(dir);
     filesystem_name(dir, m.filesystem, sizeof m.filesystem);
     *out_facts = m;
 }

@@ -10,6 +10,7 @@
 struct machine_facts {
     unsigned cpus; /* online */
     uint64_t memory_bytes;
+    uint64_t read_ahead_bytes;                  /* of the device, where nobody advises otherwise; 0: not told */
     char cpu[128], kernel[128], filesystem[32]; /* names; "" where the system does not tell */
 };
 

@@ -17,6 +17,7 @@ struct data_set {
     uint64_t keys;
     double seconds; /* of each phase that runs for a time */
     unsigned runs;
+    uint64_t memory_limit_bytes; /* as --memory-limit; 0: none */
 };
 
 struct plan {

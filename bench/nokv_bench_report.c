@@ -102,9 +102,9 @@ static void chapter_print(const struct options *o, const struct chapter *c, bool
 static void markdown_print(const struct options *o, const struct chapter *chapters, size_t count, FILE *out)
 {
     bool any = false, heading = !o->tables || (!o->chapter && count > 1);
-    if (wanted(o, "goals")) {
+    for (enum goals which = GOALS_IN_MEMORY; which < GOALS_COUNT && wanted(o, "goals"); which++) {
         struct grid grid;
-        goals_build(chapters, count, &grid);
+        goals_build(chapters, count, which, &grid);
         grid_print(&grid, &any, out);
         grid_deinit(&grid);
     }

@@ -19,34 +19,36 @@
 /* ---- records -------------------------------------------------------------------------------------------------- */
 
 /* The figures of a record, by their name in the results file; NAN when it is not there. */
-#define RECORD_FIGURES(X)  \
-    X(ops)                 \
-    X(seconds)             \
-    X(ops_per_sec)         \
-    X(mb_per_sec)          \
-    X(p50_us)              \
-    X(p99_us)              \
-    X(p999_us)             \
-    X(max_us)              \
-    X(cpu_us_per_op)       \
-    X(other_cores)         \
-    X(user_bytes)          \
-    X(device_bytes)        \
-    X(blockdev_bytes)      \
-    X(disk_bytes)          \
-    X(disk_peak_bytes)     \
-    X(peak_rss_bytes)      \
-    X(peak_anon_bytes)     \
-    X(space_amp)           \
-    X(space_amp_peak)      \
-    X(write_amp)           \
-    X(write_amp_blockdev)  \
-    X(syscalls_per_op)     \
-    X(minor_faults_per_op) \
-    X(major_faults_per_op) \
-    X(background_ops)      \
-    X(inserted)            \
-    X(found)               \
+#define RECORD_FIGURES(X)       \
+    X(ops)                      \
+    X(seconds)                  \
+    X(ops_per_sec)              \
+    X(mb_per_sec)               \
+    X(p50_us)                   \
+    X(p99_us)                   \
+    X(p999_us)                  \
+    X(max_us)                   \
+    X(cpu_us_per_op)            \
+    X(other_cores)              \
+    X(user_bytes)               \
+    X(device_bytes)             \
+    X(blockdev_bytes)           \
+    X(disk_bytes)               \
+    X(disk_peak_bytes)          \
+    X(peak_rss_bytes)           \
+    X(peak_anon_bytes)          \
+    X(space_amp)                \
+    X(space_amp_peak)           \
+    X(write_amp)                \
+    X(write_amp_blockdev)       \
+    X(syscalls_per_op)          \
+    X(minor_faults_per_op)      \
+    X(major_faults_per_op)      \
+    X(device_read_bytes_per_op) \
+    X(memory_used_bytes)        \
+    X(background_ops)           \
+    X(inserted)                 \
+    X(found)                    \
     X(missing)
 
 struct quantile {
@@ -57,20 +59,22 @@ struct quantile {
 /* What is known of the machine of a record; empty or 0 where it is not. */
 struct machine {
     const char *cpu, *kernel, *filesystem;
-    uint64_t cpus, memory_bytes;
+    uint64_t cpus, memory_bytes, read_ahead_bytes;
 };
 
 /* Texts belong to the report; equal texts are the same pointer. */
 struct record {
     const char *engine, *version, *workload;
-    const char *after;     /* the workload that wrote before it in the same process; "" for the first */
-    const char *terms;     /* how the engine was set up; "" when not recorded */
-    const char *uncounted; /* why system calls were not counted; "" when they were, or nobody wanted it */
-    bool mixed;            /* sizes of values vary; value_size is their mean, or 0 */
+    const char *after;       /* the workload that wrote before it in the same process; "" for the first */
+    const char *terms;       /* how the engine was set up; "" when not recorded */
+    const char *uncounted;   /* why system calls were not counted; "" when they were, or nobody wanted it */
+    const char *memory_note; /* what is weak about the memory limit; "" mostly */
+    bool mixed;              /* sizes of values vary; value_size is their mean, or 0 */
     struct machine machine;
     unsigned generation; /* overwrites before it, itself included */
     unsigned round, threads, filter_bits;
     uint64_t keys, value_size, memory_bytes, wrong;
+    uint64_t memory_limit_bytes; /* in force; 0: none */
 #define X(name) double name;
     RECORD_FIGURES(X)
 #undef X
@@ -114,9 +118,9 @@ struct chapter {
     size_t colours[CHAPTER_ENGINES_MAX];               /* numbers of the engines, the same in all chapters */
     size_t *cells; /* where the records of (row, column) begin; one more at the end */
     unsigned rounds;
-    char name[96];   /* "10000000x100-256MiB": of keys, value size and memory budget */
-    char label[96];  /* "10 M × 100 B" */
-    char title[192]; /* the label, and what else is fixed */
+    char name[160];  /* "10000000x100-256MiB": of keys, value size and memory budget */
+    char label[160]; /* "10 M × 100 B", "4 M × 1000 B in 1 GiB" */
+    char title[256]; /* the label, and what else is fixed */
 };
 
 /* The chapters of a report, in order of appearance; borrows the report, whose records get row, column and sample. */
@@ -196,8 +200,9 @@ struct table {
 };
 extern const struct table report_tables[]; /* ends with a NULL name */
 
-/* The summary of all chapters (nokv_bench_goals.c). */
-void goals_build(const struct chapter *chapters, size_t count, struct grid *grid);
+/* The summary of all chapters (nokv_bench_goals.c): of those whose data is in memory, and of those under a limit. */
+enum goals { GOALS_IN_MEMORY, GOALS_LARGER, GOALS_COUNT };
+void goals_build(const struct chapter *chapters, size_t count, enum goals which, struct grid *grid);
 
 /* ---- formats -------------------------------------------------------------------------------------------------- */
 
@@ -209,6 +214,8 @@ void report_html(const struct chapter *chapters, size_t count, FILE *out);
 void chart_bars(const struct chapter *c, size_t row, FILE *out);
 void chart_latency(const struct chapter *c, size_t row, FILE *out);
 bool chart_has_latency(const struct chapter *c, size_t row);
+/* 65536 as "64 KiB", 1000 as "1000 B". */
+const char *size_text(uint64_t size, char buffer[32]);
 /* Text with what HTML would take for its own escaped. */
 void html_text(const char *text, FILE *out);
 /* Medians, ratios and goals. */

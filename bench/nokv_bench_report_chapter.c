@@ -40,7 +40,8 @@ bool record_reads(const struct record *r)
 static bool same_chapter(const struct record *a, const struct record *b)
 {
     return a->keys == b->keys && a->value_size == b->value_size && a->mixed == b->mixed &&
-           a->memory_bytes == b->memory_bytes && a->filter_bits == b->filter_bits;
+           a->memory_bytes == b->memory_bytes && a->memory_limit_bytes == b->memory_limit_bytes &&
+           a->filter_bits == b->filter_bits;
 }
 
 static bool same_row(const struct record *a, const struct record *b)
@@ -81,11 +82,15 @@ static const char *count_text(uint64_t count, char buffer[32])
     return buffer;
 }
 
-/* 65536 as "64 KiB", 1000 as "1000 B". */
-static const char *size_text(uint64_t size, char buffer[32])
+const char *size_text(uint64_t size, char buffer[32])
 {
-    unsigned shift = size % (1 << 20) == 0 ? 20 : size % 1024 == 0 ? 10 : 0;
-    snprintf(buffer, 32, "%lu %s", size >> shift, shift == 20 ? "MiB" : shift ? "KiB" : "B");
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB"};
+    unsigned unit = 0;
+    while (unit < 3 && size > 0 && size % 1024 == 0) {
+        size /= 1024;
+        unit++;
+    }
+    snprintf(buffer, 32, "%lu %s", size, units[unit]);
     return buffer;
 }
 
@@ -102,18 +107,23 @@ static const char *sizes_text(const struct record *r, char buffer[64])
 static void chapter_name(struct chapter *c)
 {
     const struct record *r = c->records[0];
-    char keys[32], sizes[64], filter[32] = "", memory[48] = "";
+    char keys[32], sizes[64], filter[32] = "", memory[48] = "", limit[48] = "", text[32];
     if (r->filter_bits != 10)
         snprintf(filter, sizeof filter, "-filter%u", r->filter_bits);
     if (r->memory_bytes)
         snprintf(memory, sizeof memory, "-%luMiB", r->memory_bytes >> 20);
+    if (r->memory_limit_bytes)
+        snprintf(limit, sizeof limit, r->memory_limit_bytes % (1 << 20) ? "-in%luKiB" : "-in%luMiB",
+                 r->memory_limit_bytes >> (r->memory_limit_bytes % (1 << 20) ? 10 : 20));
     snprintf(sizes, sizeof sizes, "%s%lu", r->mixed ? "mixed" : "", r->value_size);
-    snprintf(c->name, sizeof c->name, "%lux%s%s%s", r->keys, r->value_size ? sizes : "mixed", memory, filter);
+    snprintf(c->name, sizeof c->name, "%lux%s%s%s%s", r->keys, r->value_size ? sizes : "mixed", memory, limit, filter);
+    if (r->memory_limit_bytes)
+        snprintf(limit, sizeof limit, " in %s", size_text(r->memory_limit_bytes, text));
     if (r->memory_bytes)
         snprintf(memory, sizeof memory, ", memory budget %lu MiB", r->memory_bytes >> 20);
     if (r->filter_bits != 10)
         snprintf(filter, sizeof filter, ", %u filter bits per key", r->filter_bits);
-    snprintf(c->label, sizeof c->label, "%s \xc3\x97 %s", count_text(r->keys, keys), sizes_text(r, sizes));
+    snprintf(c->label, sizeof c->label, "%s \xc3\x97 %s%s", count_text(r->keys, keys), sizes_text(r, sizes), limit);
     snprintf(c->title, sizeof c->title, "%s%s%s", c->label, memory, filter);
 }
 

@@ -77,6 +77,8 @@ static json_t *chapter_json(const struct chapter *c)
     set(object, "value_size", json_integer((json_int_t)r->value_size));
     set(object, "value_sizes", json_string(r->mixed ? "mixed" : "fixed"));
     set(object, "memory_bytes", json_integer((json_int_t)r->memory_bytes));
+    set(object, "memory_limit_bytes",
+        r->memory_limit_bytes ? json_integer((json_int_t)r->memory_limit_bytes) : json_null());
     set(object, "rounds", json_integer(c->rounds));
     for (size_t e = 0; e < c->engine_count; e++) {
         json_t *engine = json_object();
@@ -92,12 +94,11 @@ static json_t *chapter_json(const struct chapter *c)
     return object;
 }
 
-/* The goals as the other formats show them: an object per row, of texts by column. */
-static json_t *goals_json(const struct chapter *chapters, size_t count)
+/* The goals of a table as the other formats show them: an object per row, of texts by column. */
+static void goals_append(json_t *goals, const struct chapter *chapters, size_t count, enum goals which)
 {
     struct grid grid;
-    json_t *goals = json_array();
-    goals_build(chapters, count, &grid);
+    goals_build(chapters, count, which, &grid);
     for (size_t i = grid.column_count; i < grid.count; i += grid.column_count) {
         json_t *goal = json_object();
         for (size_t column = 0; column < grid.column_count; column++)
@@ -105,13 +106,14 @@ static json_t *goals_json(const struct chapter *chapters, size_t count)
         append(goals, goal);
     }
     grid_deinit(&grid);
-    return goals;
 }
 
 json_t *report_json(const struct chapter *chapters, size_t count)
 {
-    json_t *object = json_object(), *array = json_array();
-    set(object, "goals", goals_json(chapters, count));
+    json_t *object = json_object(), *array = json_array(), *goals = json_array();
+    for (enum goals which = GOALS_IN_MEMORY; which < GOALS_COUNT; which++)
+        goals_append(goals, chapters, count, which);
+    set(object, "goals", goals);
     for (size_t i = 0; i < count; i++)
         append(array, chapter_json(&chapters[i]));
     set(object, "chapters", array);

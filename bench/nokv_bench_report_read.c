@@ -127,7 +127,8 @@ static bool take_machine(struct report *report, const json_t *object, struct mac
            take_text(report, machine, "kernel", false, &m->kernel) &&
            take_text(report, machine, "filesystem", false, &m->filesystem) &&
            take_count(report, machine, "cpus", 1 << 20, 0, &m->cpus) &&
-           take_count(report, machine, "memory_bytes", COUNT_MAX, 0, &m->memory_bytes);
+           take_count(report, machine, "memory_bytes", COUNT_MAX, 0, &m->memory_bytes) &&
+           take_count(report, machine, "read_ahead_bytes", COUNT_MAX, 0, &m->read_ahead_bytes);
 }
 
 /* Files without a curve have four points of it. */
@@ -179,6 +180,7 @@ static bool take_sizes(struct report *report, const json_t *object, struct recor
     if (!take_count(report, object, "keys", COUNT_MAX, 0, &r->keys) ||
         !take_count(report, object, "value_size", COUNT_MAX, 0, &r->value_size) ||
         !take_count(report, object, "memory_bytes", COUNT_MAX, 0, &r->memory_bytes) ||
+        !take_count(report, object, "memory_limit_bytes", COUNT_MAX, 0, &r->memory_limit_bytes) ||
         !take_count(report, object, "wrong", COUNT_MAX, 0, &r->wrong))
         return false;
     if (r->keys == 0)
@@ -202,7 +204,8 @@ static bool take_record(struct report *report, const json_t *object, struct reco
         !take_text(report, object, "version", false, &r->version) ||
         !take_text(report, object, "after", false, &r->after) ||
         !take_text(report, object, "terms", false, &r->terms) ||
-        !take_text(report, object, "syscalls_note", false, &r->uncounted) || !take_machine(report, object, &r->machine))
+        !take_text(report, object, "syscalls_note", false, &r->uncounted) ||
+        !take_text(report, object, "memory_note", false, &r->memory_note) || !take_machine(report, object, &r->machine))
         return false;
     if (!take_unsigned(report, object, "generation", 0, &r->generation) ||
         !take_unsigned(report, object, "round", 1, &r->round) ||

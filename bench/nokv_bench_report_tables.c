@@ -48,7 +48,7 @@ static bool same_machine(const struct record *a, const struct record *b)
 {
     const struct machine *x = &a->machine, *y = &b->machine;
     return x->cpu == y->cpu && x->kernel == y->kernel && x->filesystem == y->filesystem && x->cpus == y->cpus &&
-           x->memory_bytes == y->memory_bytes;
+           x->memory_bytes == y->memory_bytes && x->read_ahead_bytes == y->read_ahead_bytes;
 }
 
 /* Set up alike, and of one version. */
@@ -60,7 +60,8 @@ static bool same_engine(const struct record *a, const struct record *b)
 static void terms_build(const struct chapter *c, struct grid *grid)
 {
     const struct record *r = c->records[0];
-    char sizes[64] = "mixed sizes", memory[64] = "", filter[64] = "";
+    char sizes[64] = "mixed sizes", memory[64] = "", filter[64] = "", limit[96] = "all data in the page cache",
+         size[32];
     *grid = (struct grid){.kind = GRID_PARAGRAPHS, .column_count = 2};
     if (r->value_size)
         snprintf(sizes, sizeof sizes, "%s%lu bytes", r->mixed ? "mixed sizes, about " : "", r->value_size);
@@ -68,21 +69,31 @@ static void terms_build(const struct chapter *c, struct grid *grid)
         snprintf(memory, sizeof memory, " memory budget %lu MiB;", r->memory_bytes >> 20);
     if (r->filter_bits)
         snprintf(filter, sizeof filter, " filter %u bits per key;", r->filter_bits);
+    for (size_t row = 0; row < c->row_count; row++)
+        if (strcmp(c->rows[row]->workload, "cold") == 0)
+            snprintf(limit, sizeof limit, "all data in the page cache, but after cold");
+    if (r->memory_limit_bytes)
+        snprintf(limit, sizeof limit, "the process has %s of memory, page cache included, and was opened cold",
+                 size_text(r->memory_limit_bytes, size));
     grid_cell(grid, "Terms:");
     grid_cell(grid,
-              "%lu keys of %d bytes, values of %s;%s%s no compression; no sync except in durable; all data in the page "
-              "cache; every value that came back was compared byte for byte; medians of %u interleaved round%s.",
-              r->keys, DATA_KEY_SIZE, sizes, memory, filter, c->rounds, c->rounds == 1 ? "" : "s");
+              "%lu keys of %d bytes, values of %s;%s%s no compression; no sync except in durable; %s; every value that "
+              "came back was compared byte for byte; medians of %u interleaved round%s.",
+              r->keys, DATA_KEY_SIZE, sizes, memory, filter, limit, c->rounds, c->rounds == 1 ? "" : "s");
     const struct record *kinds[DISTINCT_MAX];
     size_t kind_count = distinct(c, same_machine, kinds);
     for (size_t i = 0; i < kind_count; i++) {
         const struct machine *m = &kinds[i]->machine;
+        char ahead[112] = "";
         if (m->cpus == 0 && !*m->cpu)
             continue;
+        if (r->memory_limit_bytes && m->read_ahead_bytes)
+            snprintf(ahead, sizeof ahead, ", read-ahead of the device %s (who does not advise otherwise pays for it)",
+                     size_text(m->read_ahead_bytes, size));
         grid_cell(grid, "Machine:");
-        grid_cell(grid, "%lu processors (%s), %.1f GiB, %s, %s.", m->cpus, *m->cpu ? m->cpu : "not recorded",
+        grid_cell(grid, "%lu processors (%s), %.1f GiB, %s, %s%s.", m->cpus, *m->cpu ? m->cpu : "not recorded",
                   (double)m->memory_bytes / (1 << 30), *m->kernel ? m->kernel : "kernel not recorded",
-                  *m->filesystem ? m->filesystem : "file system not recorded");
+                  *m->filesystem ? m->filesystem : "file system not recorded", ahead);
     }
 }
 
@@ -107,6 +118,17 @@ static void engines_build(const struct chapter *c, struct grid *grid)
                 grid_strong(grid, "%s", kinds[i]->engine);
                 grid_cell(grid, "%s%s%s", kinds[i]->version, *kinds[i]->terms ? ": " : "", kinds[i]->terms);
             }
+}
+
+/* The first that the records of a chapter have of a text; NULL when none has one. */
+static const char *note_first(const struct chapter *c, size_t offset)
+{
+    const char *note = NULL;
+    for (size_t i = 0; i < c->count && !note; i++) {
+        memcpy(&note, (const char *)c->records[i] + offset, sizeof note);
+        note = *note ? note : NULL;
+    }
+    return note;
 }
 
 /* Wrong answers; and company on the machine, which spoils figures, and not those of all engines alike. */
@@ -134,12 +156,14 @@ static void warnings_build(const struct chapter *c, struct grid *grid)
                   "%u).",
                   busy, c->count, worst->other_cores, worst->engine, worst->workload, worst->round);
     }
-    for (size_t i = 0; i < c->count; i++) {
-        if (!*c->records[i]->uncounted)
-            continue;
+    const char *uncounted = note_first(c, FIGURE(uncounted)), *memory = note_first(c, FIGURE(memory_note));
+    if (uncounted) {
         grid_strong(grid, "System calls");
-        grid_cell(grid, "were not counted: %s.", c->records[i]->uncounted);
-        break;
+        grid_cell(grid, "were not counted: %s.", uncounted);
+    }
+    if (memory) {
+        grid_strong(grid, "Memory limit:");
+        grid_cell(grid, "%s.", memory);
     }
 }
 
@@ -337,6 +361,22 @@ static void calls_build(const struct chapter *c, struct grid *grid)
     }
 }
 
+static void device_build(const struct chapter *c, struct grid *grid)
+{
+    begin_by_engine(c, "Bytes read from the device / major page faults per operation, where there were any", grid);
+    for (size_t row = 0; row < c->row_count; row++) {
+        if (!record_reads(c->rows[row]) || !chapter_any(c, row, FIGURE(device_read_bytes_per_op)))
+            continue;
+        grid_cell(grid, "%s", c->row_names[row]);
+        for (size_t e = 0; e < c->engine_count; e++) {
+            char text[96] = "";
+            snprintf(text, sizeof text, "%.0f", chapter_cell(c, row, e, FIGURE(device_read_bytes_per_op)));
+            part_append(text, sizeof text, " / ", chapter_cell(c, row, e, FIGURE(major_faults_per_op)));
+            grid_cell(grid, "%s", strncmp(text, "nan", 3) == 0 ? "-" : text);
+        }
+    }
+}
+
 static void memory_build(const struct chapter *c, struct grid *grid)
 {
     begin_by_engine(c, "Peak memory in MB: resident, mapped files included / anonymous", grid);
@@ -367,6 +407,7 @@ const struct table report_tables[] = {
     {"space", "disk per live byte", space_build},
     {"cpu", "processor time per operation", cpu_build},
     {"calls", "system calls and page faults per operation", calls_build},
+    {"device", "bytes that reads had the device read, per operation", device_build},
     {"memory", "peak memory", memory_build},
     {NULL, NULL, NULL},
 };

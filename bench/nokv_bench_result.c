@@ -11,6 +11,7 @@
 #include <jansson.h>
 #include <stdio.h>
 
+#include "nokv_bench_group.h"
 #include "nokv_bench_machine.h"
 
 /* Keys and values per second, in and out; of all threads together. */
@@ -48,6 +49,16 @@ static void set_real(json_t *object, const char *name, double value)
     set(object, name, json_real(value));
 }
 
+/* The limit that is in force in this phase, and what of it is used; null without one. */
+static void set_limit(json_t *object, const struct run *run, const struct result *r)
+{
+    bool limited = run->memory_limit_bytes > 0;
+    set(object, "memory_limit_bytes", limited ? json_integer((json_int_t)run->memory_limit_bytes) : json_null());
+    set(object, "memory_used_bytes", limited ? json_integer((json_int_t)r->memory_used_bytes) : json_null());
+    if (limited && !group_swap_bounded(run->options->memory_group))
+        set_text(object, "memory_note", "memory.swap could not be limited: what was swapped out is beyond the limit");
+}
+
 static void set_setting(json_t *object, const struct run *run, const struct result *r)
 {
     const struct run_options *o = run->options;
@@ -63,7 +74,8 @@ static void set_setting(json_t *object, const struct run *run, const struct resu
     set_text(object, "value_sizes", o->value_mixed ? "mixed" : "fixed");
     set_count(object, "threads", r->phase->threads);
     set(object, "durable", json_boolean(run->config.durable));
-    set_count(object, "memory_bytes", o->memory_bytes);
+    set_count(object, "memory_bytes", run->config.memory_bytes);
+    set_limit(object, run, r);
     set_count(object, "filter_bits", o->filter_bits);
     set_count(object, "seed", o->seed);
 }
@@ -105,6 +117,7 @@ static void set_counters(json_t *object, const struct run *run, const struct res
     set(object, "syscalls_per_op", counted ? json_real(ratio(r->counters.syscalls, r->ops_all)) : json_null());
     set_real(object, "minor_faults_per_op", ratio(r->counters.minor_faults, r->ops_all));
     set_real(object, "major_faults_per_op", ratio(r->counters.major_faults, r->ops_all));
+    set_real(object, "device_read_bytes_per_op", ratio(r->device_read_bytes, r->ops_all));
     set_real(object, "context_switches_per_op", ratio(r->counters.switches, r->ops_all));
     set_count(object, "found", r->found);
     set_count(object, "missing", r->missing);
@@ -142,6 +155,7 @@ static void set_surroundings(json_t *object, const struct run *run)
     set_count(machine, "cpus", facts.cpus);
     set_text(machine, "cpu", facts.cpu);
     set_count(machine, "memory_bytes", facts.memory_bytes);
+    set_count(machine, "read_ahead_bytes", facts.read_ahead_bytes);
     set_text(machine, "kernel", facts.kernel);
     set_text(machine, "filesystem", facts.filesystem);
     set_text(object, "terms", run->engine->terms);
@@ -174,6 +188,10 @@ static void counters_print_text(const struct run *run, const struct result *r)
         printf("%.4g syscalls/op  ", ratio(r->counters.syscalls, r->ops_all));
     printf("%.3g minor, %.3g major faults/op  ", ratio(r->counters.minor_faults, r->ops_all),
            ratio(r->counters.major_faults, r->ops_all));
+    if (run->cold)
+        printf("%.0f bytes read/op  ", ratio(r->device_read_bytes, r->ops_all));
+    if (run->memory_limit_bytes)
+        printf("limit %.1f MB, used %.1f  ", (double)run->memory_limit_bytes / 1e6, (double)r->memory_used_bytes / 1e6);
 }
 
 void result_print_text(const struct run *run, const struct result *r)

@@ -24,6 +24,8 @@ struct result {
     uint64_t ops_all; /* with those of the warm-up */
     struct counters counters;
     int64_t device_bytes;
+    uint64_t device_read_bytes; /* that the process had the device read, those of the warm-up included */
+    uint64_t memory_used_bytes; /* that count against the limit, at the end */
     uint64_t blockdev_bytes, disk_bytes, disk_peak_bytes, peak_rss_bytes, peak_anon_bytes;
     uint64_t live_bytes;                                                 /* keys and newest values, at the end */
     uint64_t total_user_bytes, total_device_bytes, total_blockdev_bytes; /* put and written since the first open */

@@ -29,9 +29,14 @@
  * The processor time of the thread that takes the samples is not the engine's and is left out everywhere.
  *
  * Before the first phase that reads after one that wrote, all dirty data is synced and all files are read once,
- * untimed: every engine starts its reads with all of its data in the page cache and with an idle disk.
+ * untimed: every engine starts its reads with all of its data in the page cache and with an idle disk. Behind "cold"
+ * (nokv_bench_cold.c) nothing is read before a phase.
+ *
+ * "kill" and "cold" want a process that is new. What is before one of them in the list runs in a process that is forked
+ * for it; what it did is in the shared memory of struct run.
  */
 #include "nokv_bench_run.h"
+#include "nokv_bench_group.h"
 #include "nokv_bench_result.h"
 #include "nokv_bench_usage.h"
 
@@ -44,6 +49,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -116,7 +122,8 @@ static int file_touch(const char *path, const struct stat *st, int type, struct 
 static void run_warm(const struct run *run)
 {
     dir_sync(run->dir);
-    (void)nftw(run->dir, file_touch, 16, FTW_PHYS);
+    if (!run->cold)
+        (void)nftw(run->dir, file_touch, 16, FTW_PHYS);
 }
 
 /* ---- one phase ------------------------------------------------------------------------------------------------ */
@@ -281,6 +288,9 @@ static void phase_run(struct run *run, const struct phase *phase, bool sync_afte
     double others = (double)(after.machine_cpu_ns - before.machine_cpu_ns) - (double)cpu_ns;
     result->other_cores = others / (double)(after.clock_ns - before.clock_ns);
     result->device_bytes = (int64_t)(after.device_bytes - before.device_bytes);
+    result->device_read_bytes = after.device_read_bytes - before.device_read_bytes;
+    if (run->memory_limit_bytes)
+        result->memory_used_bytes = group_bytes(run->options->memory_group);
     if (sync_after)
         dir_sync(run->dir);
     result->blockdev_bytes = blockdev_bytes(run->dir) - before.blockdev_bytes;
@@ -344,7 +354,12 @@ static unsigned phases_parse(const struct run_options *options, struct phase pha
 void run_check(const struct run_options *options)
 {
     struct phase phases[RUN_PHASES_MAX];
-    (void)phases_parse(options, phases);
+    bool cools = false;
+    for (unsigned i = phases_parse(options, phases); i > 0; i--)
+        cools = cools || phases[i - 1].workload->cools;
+    if (options->memory_limit_bytes && !cools)
+        bench_die("%s: a memory limit is in force from the workload cold on: put that before those that shall have it",
+                  options->workloads);
 }
 
 /* All but the open database. */
@@ -382,6 +397,14 @@ static struct run *run_create(const struct run_options *options, bool durable, b
     return run;
 }
 
+void run_leftovers_remove(const char *dir, const char *engine)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/nokv-bench-%s", dir, engine);
+    bench_dir_remove(path);
+    sync();
+}
+
 static void run_destroy(struct run *run)
 {
     run->engine->close(run->db);
@@ -401,7 +424,7 @@ static void phases_walk(struct run *run, const struct phase *phases, unsigned be
         const struct workload *workload = phases[i].workload;
         if (workload->reads && run->dirty)
             run_warm(run);
-        run->dirty = !workload->reads || workload->writes;
+        run->dirty = (!workload->reads && !workload->cools) || workload->writes;
         bool last_of_writes = run->dirty && (i + 1 == count || phases[i + 1].workload->reads);
         phase_run(run, &phases[i], last_of_writes, result);
         (options->json ? result_print_json : result_print_text)(run, result);
@@ -419,28 +442,67 @@ static void phases_walk(struct run *run, const struct phase *phases, unsigned be
     free(result);
 }
 
-/*
- * The phases before "kill", in a process of their own that ends itself by SIGKILL while the database is open. What it
- * did is in the shared memory of `run`; what it wrote counts for this process once it has been waited for.
- */
-static void phases_walk_killed(struct run *run, const struct phase *phases, unsigned end, unsigned count)
+static bool phase_opens(const struct phase *phase)
 {
-    uint64_t device_bytes_begin = run->device_bytes_begin;
+    return phase->workload->kills || phase->workload->cools;
+}
+
+/* A process takes up the database, under the limit that is in force, and walks through the phases `begin` to `end` - 1.
+ */
+static void segment_walk(struct run *run, const struct phase *phases, unsigned begin, unsigned end, unsigned count)
+{
+    if (run->memory_limit_bytes)
+        group_join(run->options->memory_group);
+    if (begin == end || !phase_opens(&phases[begin]))
+        run->db = run->engine->open(&run->config);
+    phases_walk(run, phases, begin, end, count);
+}
+
+/*
+ * The same in a process of its own, which ends as phase `end` wants it: itself by SIGKILL while the database is open,
+ * or after closing it. What it did is in the shared memory of `run`; what it wrote counts for this process once it has
+ * been waited for.
+ */
+static void segment_walk_apart(struct run *run, const struct phase *phases, unsigned begin, unsigned end,
+                               unsigned count)
+{
+    bool kills = phases[end].workload->kills;
+    uint64_t device_bytes_begin = run->device_bytes_begin, device_bytes_before = device_bytes() - device_bytes_begin;
     fflush(NULL);
     pid_t pid = fork();
     if (pid < 0)
         bench_die("fork: %s", strerror(errno));
     if (pid == 0) {
-        run->device_bytes_begin = device_bytes();
-        run->db = run->engine->open(&run->config);
-        phases_walk(run, phases, 0, end, count);
-        kill(getpid(), SIGKILL);
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        run->device_bytes_begin = device_bytes() - device_bytes_before;
+        segment_walk(run, phases, begin, end, count);
+        if (kills)
+            kill(getpid(), SIGKILL);
+        run->engine->close(run->db);
+        fflush(NULL);
+        _exit(0);
     }
     int status;
-    if (waitpid(pid, &status, 0) != pid || !WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL || run->walked != end)
+    bool ended =
+        waitpid(pid, &status, 0) == pid && run->walked == end &&
+        (kills ? WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL : WIFEXITED(status) && !WEXITSTATUS(status));
+    if (!ended)
         exit(2); /* it has said why */
     run->device_bytes_begin = device_bytes_begin;
     run->db = NULL;
+}
+
+/* From one phase that wants a new process to the next; the last segment is this process's. */
+static void segments_walk(struct run *run, const struct phase *phases, unsigned count)
+{
+    unsigned begin = 0;
+    for (unsigned i = 0; i < count; i++) {
+        if (!phase_opens(&phases[i]) || (phases[i].workload->cools && i == 0))
+            continue;
+        segment_walk_apart(run, phases, begin, i, count);
+        begin = i;
+    }
+    segment_walk(run, phases, begin, count, count);
 }
 
 int run_execute(const struct run_options *options)
@@ -449,20 +511,14 @@ int run_execute(const struct run_options *options)
     const char *uncounted = options->count_syscalls ? syscalls_begin() : "not asked for (--count-syscalls)";
     if (options->count_syscalls && uncounted)
         fprintf(stderr, "nokv-bench: system calls are not counted: %s\n", uncounted);
-    unsigned count = phases_parse(options, phases), killed = count;
+    unsigned count = phases_parse(options, phases);
     bool tracks = false;
-    for (unsigned i = 0; i < count; i++) {
+    for (unsigned i = 0; i < count; i++)
         tracks = tracks || phases[i].workload->tracks;
-        killed = phases[i].workload->kills ? i : killed;
-    }
     (void)ticks_per_ns();
     struct run *run = run_create(options, phases[0].workload->durable, tracks);
     run->uncounted = uncounted;
-    if (killed < count)
-        phases_walk_killed(run, phases, killed, count);
-    else
-        run->db = run->engine->open(&run->config);
-    phases_walk(run, phases, killed < count ? killed : 0, count, count);
+    segments_walk(run, phases, count);
     bool failed = run->failed;
     run_destroy(run);
     syscalls_end();

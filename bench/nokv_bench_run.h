@@ -27,7 +27,9 @@ struct run_options {
     unsigned overwrite_part; /* overwrite touches every such key: 1 all of them, 4 each fourth */
     uint64_t memory_bytes;
     unsigned filter_bits;
-    unsigned round; /* copied into the results */
+    uint64_t memory_limit_bytes; /* of the whole process, page cache included, from "cold" on; 0: none */
+    const char *memory_group;    /* the directory of the cgroup that has this limit; NULL: not made yet */
+    unsigned round;              /* copied into the results */
     bool json;
     bool count_syscalls; /* where the kernel lets us; each takes longer then */
     bool stats;          /* after each phase, the engine's own statistics to standard error */
@@ -76,6 +78,8 @@ struct workload {
     bool partial;    /* leaves keys out: nothing can be read after it */
     bool tracks;     /* calls model_track() */
     bool kills;      /* what is before it runs in a process of its own, which is then killed */
+    bool cools;      /* what is before it runs in a process of its own, which closes the database; nothing is warmed
+                        from here on */
 };
 
 extern const struct workload workloads[];                              /* ends with a NULL name */
@@ -98,6 +102,8 @@ struct run {
     bool dirty;          /* the last phase wrote: files are brought into the page cache before the next one reads */
     unsigned walked;     /* phases that are done */
     bool failed;         /* something came back wrong */
+    bool cold;           /* "cold" was met: files are not brought into the page cache any more */
+    uint64_t memory_limit_bytes;                       /* that is in force */
     uint64_t device_bytes_begin, blockdev_bytes_begin; /* before it */
     const char *uncounted;                             /* why system calls are not counted; NULL: they are */
 };
@@ -129,6 +135,8 @@ static inline bool worker_op(struct worker *w, uint64_t user_bytes)
 const struct engine *engine_find(const char *name); /* NULL when it is not built in */
 /* Ends the program with a message when the list of workloads cannot be run. */
 void run_check(const struct run_options *options);
+/* Remove the database that a run which was killed has left. */
+void run_leftovers_remove(const char *dir, const char *engine);
 /* Walk through the phases and print a line for each. Returns the exit code: 0, or 1 when something came back wrong. */
 int run_execute(const struct run_options *options);
 

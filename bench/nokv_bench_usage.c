@@ -67,6 +67,7 @@ static uint64_t machine_cpu_ns(void)
 void usage_take(const char *dir, struct usage *usage)
 {
     usage->device_bytes = device_bytes();
+    usage->device_read_bytes = bench_proc_io("read_bytes");
     usage->blockdev_bytes = blockdev_bytes(dir);
     usage->cpu_ns = bench_cpu_ns();
     usage->machine_cpu_ns = machine_cpu_ns() - bench_cpu_excluded_ns();

@@ -12,7 +12,7 @@
 
 /* What is read from the system before and after a phase. */
 struct usage {
-    uint64_t clock_ns, cpu_ns, machine_cpu_ns, device_bytes, blockdev_bytes;
+    uint64_t clock_ns, cpu_ns, machine_cpu_ns, device_bytes, device_read_bytes, blockdev_bytes;
 };
 
 /* `dir`: of the database. */

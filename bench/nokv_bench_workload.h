@@ -59,4 +59,7 @@ void readwhilewriting_writer(struct worker *w);
 uint64_t kill_reopen(struct run *run);
 void kill_check(struct worker *w);
 
+/* nokv_bench_cold.c */
+uint64_t cold_open(struct run *run);
+
 #endif

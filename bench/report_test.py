@@ -144,6 +144,48 @@ class ReportTest(unittest.TestCase):
         self.assertIn("values of 65536 bytes", self.report(path, "--chapter", "1000x65536-256MiB", "--tables", "terms"))
         self.assertIn("1000xmixed100-256MiB, 1000x100-1MiB, 1000xmixed-256MiB", self.refused(path, "--chapter", "nothing"))
 
+    def test_a_memory_limit_makes_a_chapter_of_its_own(self):
+        limited = {"memory_limit_bytes": 1 << 30, "after": "cold"}
+        machine = {"cpus": 2, "cpu": "c", "memory_bytes": 1 << 34, "read_ahead_bytes": 131072}
+        path = self.write([record(workload="fillrandom", after=""),
+                           record(major_faults_per_op=0.5, device_read_bytes_per_op=5000.4, machine=machine, **limited),
+                           record("a", memory_note="swap could not be limited", **limited)])
+        text = self.report(path)
+        self.assertEqual(re.findall("^## (.*)$", text, re.MULTILINE),
+                         ["1000 × 100 B, memory budget 256 MiB", "1000 × 100 B in 1 GiB, memory budget 256 MiB"])
+        text = self.report(path, "--chapter", "1000x100-256MiB-in1024MiB", "--tables", "terms,warnings,device")
+        self.assertIn("the process has 1 GiB of memory, page cache included, and was opened cold;", text)
+        self.assertIn("read-ahead of the device 128 KiB", text)
+        self.assertIn("**Memory limit:** swap could not be limited.", text)
+        self.assertEqual(self.row(text, "readhit after cold"), ["readhit after cold", "5000 / 0.50", "-"])
+        summary = self.summary(record(**limited))
+        self.assertEqual(summary["chapters"][0]["memory_limit_bytes"], 1 << 30)
+
+    def test_reads_after_cold_are_rows_of_their_own(self):
+        text = self.report(self.write([record(), record(workload="cold", after="cold", ops=1, p50_us=0),
+                                       record(after="cold", rate=10.0)]))
+        self.assertEqual((self.row(text, "readhit")[1], self.row(text, "readhit after cold")[1]), ("1.0 k", "10"))
+        self.assertIn("| cold | 1.00 s |", text)
+        self.assertIn("all data in the page cache, but after cold;", text)
+
+    def test_goals_under_a_limit_are_a_table_of_their_own(self):
+        limited = {"memory_limit_bytes": 1 << 30, "after": "cold", "value_size": 1000}
+        records = [record(rate=120.0, **limited), record("a", rate=100.0, **limited),
+                   record(rate=120.0, threads=16, **limited), record("a", rate=100.0, threads=16, **limited),
+                   record(workload="multiget", rate=7.5, **limited), record("a", workload="multiget", rate=9.0, **limited)]
+        path = self.write(records)
+        text = self.report(path, "--tables", "goals", "--html", self.path("page"))
+        self.assertNotIn("Goals: ", text)
+        self.assertIn("Goals, larger than memory: ", text)
+        self.assertEqual(self.row(text, "read hit")[1:5],
+                         ["reached", "1.20 × a (1.20 to 1.20)", "1000 × 1000 B in 1 GiB", "at least 1.15 × best peer"])
+        self.assertEqual(self.row(text, "read hit, 16 threads")[1], "**missed**")
+        self.assertEqual(self.row(text, "keys in batches of 64, to single gets")[1:],
+                         ["reached", "4.00 × own gets", "1000 × 1000 B in 1 GiB", "at least 4.0 × own gets", "-",
+                          "4.00 × own gets", "5.76 × own gets"])
+        with open(self.path("page"), encoding="utf-8") as file:
+            self.assertIn("larger than memory", file.read())
+
     def test_terms_are_those_of_each_version(self):
         path = self.write([record(terms="mapped"), record(workload="scan"), record(version="2", terms="copied", round=2),
                            record("a"), record("a", workload="scan")])
@@ -179,6 +221,7 @@ class ReportTest(unittest.TestCase):
                              (json.dumps(record(value_size=None)), "value_size: missing"),
                              (json.dumps(record(value_sizes="some")), "value_sizes"),
                              (json.dumps(record(machine=7)), "machine"),
+                             (json.dumps(record(memory_limit_bytes=-1)), "memory_limit_bytes: not a whole"),
                              (json.dumps(record(latency_us=[[0.9, 1], [0.5, 2]])), "latency_us"),
                              (json.dumps(record(latency_us=[[0.5, 1, 2]])), "latency_us"),
                              (json.dumps(record(latency_us=[[2, 1]])), "latency_us"),

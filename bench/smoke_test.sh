@@ -40,8 +40,8 @@ reads=readhit:2,readmiss,multiget:2,multigetmiss,seek50,seek50held,rscan50:2,sca
 ycsb=ycsba,ycsbb:2,ycsbc,ycsbd:3,ycsbe:3,ycsbf:3,ycsba:3,readwhilewriting:2
 
 small_values() {
-    run --keys 5000 --workload "fillrandom:2,settle,$reads,overwrite,reopen,readhit,seek50"
-    run --keys 5000 --workload "fillrandom,$ycsb,scan,rscan,kill,$reads,overwrite:2,scan,ycsbe"
+    run --keys 5000 --workload "fillrandom:2,settle,$reads,overwrite,reopen,readhit,seek50,cold,$reads"
+    run --keys 5000 --workload "fillrandom,$ycsb,scan,rscan,kill,$reads,overwrite:2,cold,scan,ycsbe"
     run --keys 5000 --overwrite-part 3 --workload \
         "fillseq,overwrite,delete:2,tombscan:2,$reads,$ycsb,deleteprefix:2,tombseek,kill,$reads,tombscan,ycsbe,overwrite,scan"
     run --keys 1 --workload "fillseq,$reads,$ycsb,deleteprefix,tombseek,scan"
@@ -60,7 +60,7 @@ noticed() {
         rm -rf "$dir/$engine/nokv-bench-$engine"
         mv "$dir/$engine/kept" "$dir/$engine/nokv-bench-$engine"
     done
-    for workload in readhit multiget rscan50 kill; do
+    for workload in readhit multiget rscan50 kill cold,readhit:2; do
         wrong --keys 1000000 --workload $workload
     done
     for workload in scan rscan keyscan kill; do
@@ -86,6 +86,29 @@ noticed() {
     rm -rf "$dir/$engine"/nokv-bench-*
 }
 
+# More data than memory, read from the disk; or, where no limit can be set, a message that says why.
+limited() {
+    "$bench" run --engine "$engine" --seconds 0.05 --dir "$disk/$engine" --keys 40000 --value-size 1000 --json \
+        --memory 8 --memory-limit 32M --workload fillrandom,settle,cold,readhit,readhit:16,seek50,multiget,readmiss \
+        >"$dir/$engine.limited" 2>"$dir/$engine.errors"
+    code=$?
+    cat "$dir/$engine.errors"
+    [ $code -eq 2 ] && grep -q "no memory limit can be set here: ." "$dir/$engine.errors" && return
+    [ $code -eq 0 ] || fail "$engine: a run with a memory limit failed"
+    python3 - "$dir/$engine.limited" <<'PYTHON' || fail "$engine: a run with a memory limit went otherwise"
+import json, sys
+results = [json.loads(line) for line in open(sys.argv[1])]
+assert [r["workload"] for r in results][:3] == ["fillrandom", "settle", "cold"] and len(results) == 8, results
+for r in results[:2]:
+    assert r["memory_limit_bytes"] is None and r["memory_used_bytes"] is None, r
+for r in results[2:]:
+    assert r["memory_limit_bytes"] == 32 << 20 and r["memory_bytes"] == 8 << 20, r
+    assert 0 < r["memory_used_bytes"] <= 32 << 20, r
+    if r["workload"] in ("readhit", "seek50", "multiget") and r["machine"]["filesystem"] not in ("tmpfs", "ramfs"):
+        assert r["device_read_bytes_per_op"] > 100 and r["ops"] > 0, r
+PYTHON
+}
+
 large_values() {
     for size in "--keys 1000 --value-size 5000" "--keys 60 --value-size 65536" "--keys 10 --value-size 1048576" \
         "--keys 400 --value-size mixed"; do
@@ -99,7 +122,7 @@ large_values() {
 engines=$("$bench" engines | awk '!/not built in/ { print $1 }')
 for engine in $engines; do
     mkdir -p "$dir/$engine" "$disk/$engine"
-    (small_values && noticed && large_values && touch "$dir/$engine.passed") >"$dir/$engine.log" 2>&1 &
+    (small_values && noticed && large_values && limited && touch "$dir/$engine.passed") >"$dir/$engine.log" 2>&1 &
 done
 wait
 for engine in $engines; do

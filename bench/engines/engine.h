@@ -23,11 +23,13 @@ struct bytes {
 
 /* Equal terms. */
 struct engine_config {
-    const char *dir;       /* of the database; exists and is empty, or holds what an earlier open left */
-    uint64_t memory_bytes; /* budget for write buffers and caches together */
-    uint64_t data_bytes;   /* keys and values that will be stored: for engines that must know a size */
-    unsigned filter_bits;  /* per key, where the engine has filters */
-    bool durable;          /* every put on stable storage before it returns; else no sync at all */
+    const char *dir;             /* of the database; exists and is empty, or holds what an earlier open left */
+    uint64_t memory_bytes;       /* budget for write buffers and caches together */
+    uint64_t memory_limit_bytes; /* the process gets no more than this, page cache included: reads will come from the
+                                    disk. 0: there is no limit */
+    uint64_t data_bytes;         /* keys and values that will be stored: for engines that must know a size */
+    unsigned filter_bits;        /* per key, where the engine has filters */
+    bool durable;                /* every put on stable storage before it returns; else no sync at all */
 };
 
 enum { ENGINE_BATCH_MAX = 64 }; /* keys of one multi_get() */

@@ -5,7 +5,8 @@
  * Without sync it runs in its fastest mode, MDB_WRITEMAP | MDB_NOSYNC. That mode is weaker than what the others
  * promise: a power cut may leave the whole database unreadable, not only lose the newest writes. Durable runs use the
  * default mode (pwrite, fdatasync and a synchronous meta page per commit). One put is one transaction, as a put is one
- * atomic commit in the others. A read transaction is renewed per get and per scan, so that each sees the newest state.
+ * atomic commit in the others. With less memory than data its mapping is not read ahead (MDB_NORDAHEAD, what its
+ * documentation advises then). A read transaction is renewed per get and per scan, so that each sees the newest state.
  */
 #include <lmdb.h>
 #include <stdio.h>
@@ -52,6 +53,7 @@ static void *lmdb_open(const struct engine_config *config)
     check(mdb_env_set_mapsize(db->env, map / 4096 * 4096), "set_mapsize");
     check(mdb_env_set_maxreaders(db->env, 256), "set_maxreaders");
     unsigned flags = MDB_NOTLS | (config->durable ? 0 : MDB_WRITEMAP | MDB_NOSYNC);
+    flags |= config->memory_limit_bytes ? MDB_NORDAHEAD : 0;
     check(mdb_env_open(db->env, config->dir, flags, 0644), "open");
     MDB_txn *txn;
     check(mdb_txn_begin(db->env, NULL, 0, &txn), "txn_begin");
@@ -216,7 +218,7 @@ const struct engine engine_lmdb = {
     .terms =
         "one transaction per put; no sync: MDB_WRITEMAP | MDB_NOSYNC (a power cut may corrupt the whole database); "
         "durable: default flags; no filter, no cache of its own: the page cache is not bounded by the budget; "
-        "multi-get: a loop of gets",
+        "under a memory limit: MDB_NORDAHEAD; multi-get: a loop of gets",
     .survives_kill = true,
     .version = lmdb_version_text,
     .open = lmdb_open,

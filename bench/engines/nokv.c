@@ -15,7 +15,8 @@
 struct session {
     nokv_db *db;
     nokv_iter *iter;
-    nokv_value value;
+    nokv_value values[ENGINE_BATCH_MAX]; /* of the last get or multi-get; zeroed: not found */
+    unsigned value_count;
 };
 
 static void check(nokv_status status, const char *what)
@@ -92,18 +93,48 @@ static void nk_del(void *session, struct bytes key)
 static bool nk_get(void *session, struct bytes key, struct bytes *out_value)
 {
     struct session *s = session;
-    nokv_status status = nokv_get(s->db, key.data, key.size, NULL, &s->value);
+    nokv_status status = nokv_get(s->db, key.data, key.size, NULL, &s->values[0]);
     if (status == NOKV_ERR_NOT_FOUND)
         return false;
     check(status, "get");
-    *out_value = (struct bytes){s->value.data, s->value.size};
+    s->value_count = 1;
+    *out_value = (struct bytes){s->values[0].data, s->values[0].size};
     return true;
 }
+
+/* The library's call for a batch, if it has one; otherwise the driver loops over nk_get(). */
+#ifdef NOKV_HAVE_MULTI_GET
+#define MULTI_GET nk_multi_get
+#define MULTI_GET_TERMS "multi-get"
+
+static void nk_multi_get(void *session, unsigned count, const struct bytes *keys, struct bytes *out_values)
+{
+    struct session *s = session;
+    nokv_slice slices[ENGINE_BATCH_MAX];
+    nokv_status statuses[ENGINE_BATCH_MAX];
+    for (unsigned i = 0; i < count; i++)
+        slices[i] = (nokv_slice){keys[i].data, keys[i].size};
+    check(nokv_multi_get(s->db, count, slices, NULL, s->values, statuses), "multi_get");
+    s->value_count = count;
+    for (unsigned i = 0; i < count; i++) {
+        if (statuses[i] == NOKV_ERR_NOT_FOUND)
+            s->values[i] = (nokv_value){0};
+        else
+            check(statuses[i], "multi_get");
+        out_values[i] = (struct bytes){s->values[i].data, s->values[i].size};
+    }
+}
+#else
+#define MULTI_GET NULL
+#define MULTI_GET_TERMS "multi-get: a loop of gets"
+#endif
 
 static void nk_get_done(void *session)
 {
     struct session *s = session;
-    nokv_value_release(&s->value);
+    for (unsigned i = 0; i < s->value_count; i++)
+        nokv_value_release(&s->values[i]);
+    s->value_count = 0;
 }
 
 static bool iter_state(struct session *s)
@@ -175,7 +206,7 @@ const struct engine engine_nokv = {
         "four memtables of a quarter of the budget each; filter; no compression; tables mapped; value log as it is by "
         "default: values from 512 bytes on at flush, from 16 KiB on directly; in place, or with a copy what is not in "
         "the page cache; "
-        "without sync an acknowledged put still survives kill -9; pinned gets; multi-get: a loop of gets",
+        "without sync an acknowledged put still survives kill -9; pinned gets; " MULTI_GET_TERMS,
     .survives_kill = true,
     .version = nokv_version,
     .open = nk_open,
@@ -188,6 +219,7 @@ const struct engine engine_nokv = {
     .del = nk_del,
     .get = nk_get,
     .get_done = nk_get_done,
+    .multi_get = MULTI_GET,
     .seek = nk_seek,
     .seek_back = nk_seek_back,
     .next = nk_next,
