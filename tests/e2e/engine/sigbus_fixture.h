@@ -71,7 +71,7 @@ static inline bool is_damage(nokv_status status)
 /* Longer than what a merge remembers of a key, and alike for so long that it has to look at the key itself. */
 static inline void key_make(unsigned i, char key[KEY_SIZE + 1])
 {
-    snprintf(key, KEY_SIZE + 1, "key-%08u-with-a-tail-that-is-the-same-for", i / 8);
+    snprintf(key, KEY_SIZE + 1, "key-%08u-with-a-tail-that-is-alike-", i / 8);
     key[KEY_SIZE - 1] = (char)('a' + i % 8);
 }
 
@@ -185,14 +185,19 @@ static inline void file_find(const char *dir, const char *suffix, unsigned index
     snprintf(path, 600, "%s/%s", dir, names[index]);
 }
 
-/* Cuts the file to half, at a page, as a stranger would. */
-static inline void file_halve(const char *path)
+/* Cuts the file to half, `beyond` bytes behind the beginning of a page, as a stranger would. */
+static inline void file_cut(const char *path, off_t beyond)
 {
     struct stat st;
     int fd = open(path, O_RDWR | O_CLOEXEC);
     CHECK(fd >= 0 && fstat(fd, &st) == 0 && st.st_size > 16 * 4096);
-    CHECK(ftruncate(fd, st.st_size / 2 / 4096 * 4096) == 0);
+    CHECK(ftruncate(fd, st.st_size / 2 / 4096 * 4096 + beyond) == 0);
     close(fd);
+}
+
+static inline void file_halve(const char *path)
+{
+    file_cut(path, 0);
 }
 
 /* ---- iterators ------------------------------------------------------------------------------------------------ */
