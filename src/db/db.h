@@ -182,6 +182,7 @@ struct nokv_db {
     _Atomic bool spare_wanted;          /* the next log is needed soon */
     _Atomic uint64_t direct_bytes;      /* of direct values since open */
     _Atomic uint32_t segment_writers;   /* segments that are being written; writer: who holds mu */
+    struct coldness values_cold;        /* are small values of the value log in memory? */
     _Atomic uint64_t references;        /* iterators and snapshots that close must not find */
 
     struct counter_slot counters[COUNTER_SLOTS];

@@ -63,7 +63,7 @@ static enum nokv_status segment_probe(struct recovery_values *v, struct recovere
     if (s->is_sealed)
         return NOKV_OK;
     TRY(path_vlog(path, v->db->dir, s->number));
-    enum nokv_status status = vlog_reader_open(v->db->io, path, s->number, VLOG_READ_PREAD, NULL, &r);
+    enum nokv_status status = vlog_reader_open(v->db->io, path, s->number, VLOG_READ_PREAD, NULL, NULL, &r);
     s->is_missing = status == NOKV_ERR_NOT_FOUND;
     if (s->is_missing)
         return NOKV_OK;

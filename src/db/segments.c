@@ -65,7 +65,7 @@ static enum nokv_status reader_open(struct segment *s, struct vlog_reader **out_
         char path[PATH_SIZE_MAX];
         TRY(path_vlog(path, s->db->dir, s->number));
         TRY(vlog_reader_open(s->db->io, path, s->number, (enum vlog_read_model)s->db->options.vlog_read, s->writer,
-                             &r));
+                             &s->db->values_cold, &r));
         atomic_store_explicit(&s->reader, r, memory_order_release);
     }
     *out_reader = r;
@@ -478,7 +478,7 @@ static enum nokv_status recovered_describe(struct nokv_db *db, uint64_t number, 
     char path[PATH_SIZE_MAX];
     struct vlog_reader *r = NULL;
     TRY(path_vlog(path, db->dir, number));
-    enum nokv_status status = vlog_reader_open(db->io, path, number, VLOG_READ_PREAD, NULL, &r);
+    enum nokv_status status = vlog_reader_open(db->io, path, number, VLOG_READ_PREAD, NULL, NULL, &r);
     if (status == NOKV_ERR_NOT_FOUND)
         return FAIL(CORRUPT, "%s is missing, and values in it are still pointed to", path);
     TRY(status);

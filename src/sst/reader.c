@@ -509,8 +509,10 @@ static enum nokv_status sample_guarded(void *arg)
 enum nokv_status sst_reader_sample_key(struct sst_reader *r, size_t index, size_t count, struct buf *out)
 {
     ASSERT(index < count);
-    struct sample_call c = {.r = r,
-                            .block = (uint64_t)(((unsigned __int128)(index + 1) * r->index.count) / (count + 1))};
+    uint64_t block = (uint64_t)(((unsigned __int128)(index + 1) * r->index.count) / (count + 1));
+    if (block == 0)
+        return buf_append(out, sst_reader_smallest(r).user.data, sst_reader_smallest(r).user.size);
+    struct sample_call c = {.r = r, .block = block - 1};
     TRY(sst_reader_prepare(r, SST_READY_INDEX));
     TRY(io_guarded(sample_guarded, &c));
     c.to = buf_reserve(out, c.size);

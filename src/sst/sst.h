@@ -111,7 +111,8 @@ struct ikey sst_reader_smallest(const struct sst_reader *r);
 struct ikey sst_reader_largest(const struct sst_reader *r);
 /* Approximate file offset at which `user_key` would stand: for splitting a range into parts of equal size. */
 uint64_t sst_reader_approximate_offset(struct sst_reader *r, struct slice user_key);
-/* Append the i-th of `count` block separators spread evenly to `out`, for boundaries of sub-compactions. */
+/* Append the i-th of `count` keys to `out` that cut the table into parts of equal size: where a block begins, the
+ * separator in front of it. For boundaries of sub-compactions. */
 enum nokv_status sst_reader_sample_key(struct sst_reader *r, size_t index, size_t count, struct buf *out) MUST_CHECK;
 /* Is [p, p + size) inside this table's mapping? */
 bool sst_reader_contains(const struct sst_reader *r, const void *p, size_t size);

@@ -8,6 +8,10 @@
  * multiple of 8. The bitmap comes in leaves of 4 KiB, one per MiB of the file that is read; a reader stops making them
  * at BITMAP_BYTES_MAX, and then verifies what has no leaf each time.
  *
+ * Small values under AUTO are in place while they are in memory, and copied while they are not: base/coldness.h. A
+ * record of 1,000 bytes lies in two pages one time in four; a read brings both at one go, two faults one after the
+ * other, and pages that were only read, not mapped, are the first to go when memory is short.
+ *
  * Copied: header, key and the chunks that are asked for are read and verified each time, since the bytes may come from
  * the device each time. A record of one chunk is one read; a larger one takes one read for its header, and then reads
  * of several MiB straight into the caller's memory and the checksums that belong to them. The one read of a small one
@@ -55,6 +59,7 @@ struct vlog_reader {
     char *path;
     struct segment segment; /* with a writer: ask it for the end */
     enum vlog_read_model model;
+    struct coldness *coldness; /* NULL: none */
     size_t leaf_count;
     struct leaf_slot *leaves;
     _Atomic uint64_t bitmap_bytes;  /* relaxed: a bound, not a lock */
@@ -116,11 +121,17 @@ static enum nokv_status map_make(struct vlog_reader *r, const uint8_t **out_data
     return NOKV_OK;
 }
 
-/* Do the options say that this value is read through the mapping, cached or not? */
+/* Is this a value that is read through the mapping while such values are in memory? */
+static bool is_mapped_if_hot(const struct vlog_reader *r, uint64_t value_size)
+{
+    return r->model == VLOG_READ_AUTO && value_size < VLOG_MAPPED_BELOW && r->segment.is_sealed;
+}
+
+/* Is this value read through the mapping, cached or not? */
 static bool is_mapped(const struct vlog_reader *r, uint64_t value_size)
 {
-    return r->segment.is_sealed &&
-           (r->model == VLOG_READ_MMAP || (r->model == VLOG_READ_AUTO && value_size < VLOG_MAPPED_BELOW));
+    return r->segment.is_sealed && (r->model == VLOG_READ_MMAP || (is_mapped_if_hot(r, value_size) &&
+                                                                   !(r->coldness && coldness_is_cold(r->coldness))));
 }
 
 struct verify_call {
@@ -180,6 +191,20 @@ static enum nokv_status map_verify(struct vlog_reader *r, struct verify_call *c,
         verified_set(r, bit);
     }
     return NOKV_OK;
+}
+
+static enum nokv_status touch_guarded(void *arg)
+{
+    const struct verify_call *c = arg;
+    (void)*(const volatile uint8_t *)(c->data + c->t->end - 1);
+    return NOKV_OK;
+}
+
+/* Whoever asked will read it: the page that it ends in belongs to what the read costs. */
+static enum nokv_status map_touch(const uint8_t *data, const struct target *t)
+{
+    struct verify_call c = {.t = t, .data = data};
+    return io_guarded(touch_guarded, &c);
 }
 
 /* Header, key and the chunks of value bytes [off, off + size) are what was written; *out_data is the mapping. */
@@ -251,7 +276,13 @@ enum nokv_status vlog_read_in_place(struct vlog_reader *r, const struct vlog_poi
     record_prefetch(r, data, t.off);
     if (only_cached && !is_cached(r, &t))
         return NOKV_OK;
+    bool is_timed = !only_cached && r->coldness && coldness_is_due(r->coldness);
+    uint64_t begin = is_timed ? io_now_ns(r->io) : 0;
     TRY(map_prepare(r, &t, 0, t.value_size, &data));
+    if (UNLIKELY(is_timed)) {
+        TRY(map_touch(data, &t));
+        coldness_note(r->coldness, io_now_ns(r->io) - begin);
+    }
     *out_value = slice_make(data + t.value_off, t.value_size);
     return NOKV_OK;
 }
@@ -384,7 +415,14 @@ enum nokv_status vlog_read(struct vlog_reader *r, const struct vlog_pointer *p, 
     TRY(target_make(&r->segment, end, p, user_key, &t));
     if (is_mapped(r, p->value_size))
         return read_mapped(r, &t, off, buffer, size);
-    return p->value_size <= VLOG_CHUNK ? read_small(r, &t, off, buffer, size) : read_large(r, &t, off, buffer, size);
+    if (p->value_size > VLOG_CHUNK)
+        return read_large(r, &t, off, buffer, size);
+    if (r->coldness == NULL || !is_mapped_if_hot(r, p->value_size))
+        return read_small(r, &t, off, buffer, size);
+    uint64_t begin = io_now_ns(r->io);
+    TRY(read_small(r, &t, off, buffer, size));
+    coldness_note(r->coldness, io_now_ns(r->io) - begin);
+    return NOKV_OK;
 }
 
 /* ---- read ahead ------------------------------------------------------------------------------------------------ */
@@ -449,7 +487,8 @@ static enum nokv_status open_file(struct vlog_reader *r, uint64_t number)
 }
 
 enum nokv_status vlog_reader_open(struct io *io, const char *path, uint64_t number, enum vlog_read_model model,
-                                  struct vlog_writer *writer, struct vlog_reader **out_reader)
+                                  struct vlog_writer *writer, struct coldness *coldness,
+                                  struct vlog_reader **out_reader)
 {
     struct vlog_reader *r = mem_alloc_aligned(CACHE_LINE, sizeof *r);
     if (r == NULL)
@@ -463,6 +502,7 @@ enum nokv_status vlog_reader_open(struct io *io, const char *path, uint64_t numb
     r->io = io;
     r->model = model;
     r->writer = writer;
+    r->coldness = coldness;
     mutex_init(&r->map_mu);
     pinned_init(&r->object, reader_free);
     r->path = mem_strdup(path);

@@ -11,6 +11,7 @@
 #ifndef VLOG_VLOG_H
 #define VLOG_VLOG_H
 
+#include "base/coldness.h"
 #include "base/pin.h"
 #include "io/io.h"
 #include "key/key.h"
@@ -131,10 +132,12 @@ enum vlog_read_model { VLOG_READ_AUTO, VLOG_READ_MMAP, VLOG_READ_PREAD, VLOG_REA
  * Open a segment. `writer`: it is still being written, by this writer, which outlives the reader: reads look into its
  * buffers and use pread, never a mapping. Sealed ones are mapped, when first asked for it, for VLOG_READ_MMAP and AUTO,
  * which reads values from VLOG_MAPPED_BELOW on in place when they are in the page cache, else with pread. One that a
- * crash left unsealed is read with pread. REQUIRES: the thread is registered with the epochs.
+ * crash left unsealed is read with pread. `coldness` (NULL: none) outlives the reader: while it is cold, AUTO reads
+ * smaller values with pread as well. REQUIRES: the thread is registered with the epochs.
  */
 enum nokv_status vlog_reader_open(struct io *io, const char *path, uint64_t number, enum vlog_read_model model,
-                                  struct vlog_writer *writer, struct vlog_reader **out_reader) MUST_CHECK;
+                                  struct vlog_writer *writer, struct coldness *coldness,
+                                  struct vlog_reader **out_reader) MUST_CHECK;
 void vlog_reader_ref(struct vlog_reader *r);
 void vlog_reader_unref(struct vlog_reader *r); /* NULL is accepted */
 void vlog_reader_pin(struct vlog_reader *r);

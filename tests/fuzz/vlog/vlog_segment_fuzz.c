@@ -169,7 +169,7 @@ static void check(struct io *io, unsigned choices, size_t file_size, const uint8
 {
     struct vlog_reader *readers[VLOG_READ_URING + 1] = {0};
     for (int m = VLOG_READ_AUTO; m <= VLOG_READ_URING; m++)
-        if (vlog_reader_open(io, "v", NUMBER, (enum vlog_read_model)m, NULL, &readers[m]) == NOKV_OK)
+        if (vlog_reader_open(io, "v", NUMBER, (enum vlog_read_model)m, NULL, NULL, &readers[m]) == NOKV_OK)
             read_anything(readers[m], data, size);
     struct reading whole = scan(io, choices, KEY_VALUE_SIZE_MAX, readers);
     struct reading keys = scan(io, choices, 10, NULL);

@@ -106,7 +106,7 @@ static inline enum nokv_status placed_read(struct lsm *f, const struct placed *p
     struct vlog_pointer pointer = placed_pointer(p);
     assert_int_equal(pointer.value_size, p->size);
     OK(path_vlog(path, "db", pointer.segment));
-    OK(vlog_reader_open(f->io, path, pointer.segment, VLOG_READ_PREAD, NULL, &r));
+    OK(vlog_reader_open(f->io, path, pointer.segment, VLOG_READ_PREAD, NULL, NULL, &r));
     enum nokv_status status = vlog_read(r, &pointer, placed_key(p).user, 0, out, p->size);
     vlog_reader_unref(r);
     return status;

@@ -162,7 +162,7 @@ static void check_scan(struct world *w, const bool *must, uint64_t value_size_ma
 static void check_reader(struct world *w, const bool *must)
 {
     struct vlog_reader *r = NULL;
-    OK(vlog_reader_open(w->io, "db/000007.vlog", SEGMENT, VLOG_READ_AUTO, NULL, &r));
+    OK(vlog_reader_open(w->io, "db/000007.vlog", SEGMENT, VLOG_READ_AUTO, NULL, NULL, &r));
     for (unsigned i = 0; i < w->count; i++) {
         if (w->items[i].pointer.off == 0)
             continue;

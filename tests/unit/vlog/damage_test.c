@@ -63,7 +63,7 @@ static unsigned count_refused(const struct disk *d, enum vlog_read_model model)
 {
     struct vlog_reader *r = NULL;
     unsigned refused = 0;
-    enum nokv_status status = vlog_reader_open(d->io, "v", SEGMENT, model, NULL, &r);
+    enum nokv_status status = vlog_reader_open(d->io, "v", SEGMENT, model, NULL, NULL, &r);
     if (status != NOKV_OK) {
         assert_true(is_damage(status));
         return COUNT;
@@ -239,7 +239,7 @@ static void test_chunks_apart(void **state)
         if (bad == CHUNKS)
             off = next.pointer.off + 40;
         OK(sim_flip_bit(d.sim, "v", off, 0));
-        OK(vlog_reader_open(d.io, "v", SEGMENT, VLOG_READ_MMAP, NULL, &r));
+        OK(vlog_reader_open(d.io, "v", SEGMENT, VLOG_READ_MMAP, NULL, NULL, &r));
         for (int pass = 0; pass < 2; pass++) {
             for (unsigned i = 0; i < CHUNKS; i++) {
                 enum nokv_status status = item_read_range(r, &large, (uint64_t)i * VLOG_CHUNK, 1);

@@ -104,7 +104,7 @@ static bool run_with_failure(enum io_op op, uint64_t k, bool sticky, enum io_mod
         disk_deinit(&d);
         return true;
     }
-    enum nokv_status opened = vlog_reader_open(d.io, "000007.vlog", SEGMENT, VLOG_READ_AUTO, d.w, &d.r);
+    enum nokv_status opened = vlog_reader_open(d.io, "000007.vlog", SEGMENT, VLOG_READ_AUTO, d.w, NULL, &d.r);
     for (unsigned i = 0; i < COUNT; i++) {
         if (i == COUNT * 3 / 4) {
             failed = sim_failed(d.sim);
@@ -124,7 +124,7 @@ static bool run_with_failure(enum io_op op, uint64_t k, bool sticky, enum io_mod
     }
     assert_true(failed || (errors == 0 && opened == NOKV_OK));
     if (opened != NOKV_OK)
-        OK(vlog_reader_open(d.io, "000007.vlog", SEGMENT, VLOG_READ_AUTO, d.w, &d.r));
+        OK(vlog_reader_open(d.io, "000007.vlog", SEGMENT, VLOG_READ_AUTO, d.w, NULL, &d.r));
     if (poisoned) {
         const struct io_op_stats *syncs = &io_component_stats(d.io, IO_VLOG)->ops[IO_OP_SYNC];
         uint64_t before = syncs->calls;
@@ -180,7 +180,7 @@ static void test_no_space(void **state)
                 disk_init(&d);
                 unsigned refused = 0;
                 OK(disk_create(&d, direct ? IO_DIRECT : IO_STD, preallocate));
-                OK(vlog_reader_open(d.io, "000007.vlog", SEGMENT, VLOG_READ_AUTO, d.w, &d.r));
+                OK(vlog_reader_open(d.io, "000007.vlog", SEGMENT, VLOG_READ_AUTO, d.w, NULL, &d.r));
                 sim_set_capacity(d.sim, capacity);
                 for (unsigned i = 0; i < COUNT - 6; i++) {
                     enum nokv_status status = add(&d, i);
@@ -215,7 +215,7 @@ static enum nokv_status life(struct disk *d)
         TRY(add(d, i));
     TRY(vlog_writer_seal(d->w));
     TRY(items_scan(&o, d->items, COUNT, seen, NULL));
-    TRY(vlog_reader_open(d->io, "000007.vlog", SEGMENT, VLOG_READ_AUTO, NULL, &r));
+    TRY(vlog_reader_open(d->io, "000007.vlog", SEGMENT, VLOG_READ_AUTO, NULL, NULL, &r));
     enum nokv_status status = NOKV_OK;
     for (unsigned i = 0; i < 8 && status == NOKV_OK; i++)
         status = item_read(r, &d->items[i]);

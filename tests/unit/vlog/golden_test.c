@@ -171,7 +171,7 @@ static void test_it_is_understood(void **state)
     const struct vlog_scan_options o = {
         .io = io, .path = "v", .number = SEGMENT, .component = IO_OTHER, .value_size_max = LARGE, .is_sealed = true};
     OK(vlog_scan_open(&o, &s));
-    OK(vlog_reader_open(io, "v", SEGMENT, VLOG_READ_AUTO, NULL, &r));
+    OK(vlog_reader_open(io, "v", SEGMENT, VLOG_READ_AUTO, NULL, NULL, &r));
     for (size_t i = 0; i <= ARRAY_COUNT(wanted); i++) {
         struct vlog_record record;
         bool more;

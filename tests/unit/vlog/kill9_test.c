@@ -117,7 +117,7 @@ static void check_rescued(struct life *l, struct io *io, struct slice shared, bo
 static void check_read(struct life *l, struct io *io)
 {
     struct vlog_reader *r = NULL;
-    OK(vlog_reader_open(io, l->path, SEGMENT, VLOG_READ_AUTO, NULL, &r));
+    OK(vlog_reader_open(io, l->path, SEGMENT, VLOG_READ_AUTO, NULL, NULL, &r));
     for (unsigned i = 0; i < COUNT; i++)
         if (atomic_load(&l->ledger->acked[i]))
             OK(item_read(r, &l->ledger->items[i]));

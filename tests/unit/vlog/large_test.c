@@ -33,7 +33,7 @@ static void check_whole(struct io *io, const char *path, const struct vlog_point
     uint8_t *copy = malloc(p->value_size);
     for (enum vlog_read_model m = VLOG_READ_AUTO; m <= VLOG_READ_URING; m++) {
         struct vlog_reader *r = NULL;
-        OK(vlog_reader_open(io, path, SEGMENT, m, NULL, &r));
+        OK(vlog_reader_open(io, path, SEGMENT, m, NULL, NULL, &r));
         memset(copy, 1, p->value_size);
         OK(vlog_read(r, p, key, 0, copy, p->value_size));
         assert_int_equal(memcmp(copy, value, p->value_size), 0);

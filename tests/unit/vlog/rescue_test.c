@@ -148,7 +148,7 @@ static void check_file(struct world *w)
     struct vlog_reader *r = NULL;
     unsigned seen[ITEMS_MAX] = {0};
     const struct vlog_scan_options o = {.io = w->io, .path = "v", .number = SEGMENT, .component = IO_OTHER};
-    OK(vlog_reader_open(w->io, "v", SEGMENT, VLOG_READ_AUTO, NULL, &r));
+    OK(vlog_reader_open(w->io, "v", SEGMENT, VLOG_READ_AUTO, NULL, NULL, &r));
     for (unsigned i = 0; i < w->count; i++)
         OK(item_read(r, &w->items[i]));
     vlog_reader_unref(r);
@@ -496,7 +496,7 @@ static void test_seal_hands_back(void **state)
     struct world w;
     struct vlog_reader *r = NULL;
     world_init(&w, IO_STD, 0);
-    OK(vlog_reader_open(w.io, "v", SEGMENT, VLOG_READ_AUTO, w.w, &r));
+    OK(vlog_reader_open(w.io, "v", SEGMENT, VLOG_READ_AUTO, w.w, NULL, &r));
     for (unsigned i = 0; i < 20; i++)
         add(&w, i * 4000);
     for (unsigned i = 0; i < w.count; i++)

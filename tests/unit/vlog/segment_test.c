@@ -73,7 +73,7 @@ static void check_reads(struct segment *s, enum vlog_read_model model, bool acti
                         size_t count, uint64_t *rng)
 {
     struct vlog_reader *r = NULL;
-    OK(vlog_reader_open(s->io, s->path, SEGMENT, model, active ? s->w : NULL, &r));
+    OK(vlog_reader_open(s->io, s->path, SEGMENT, model, active ? s->w : NULL, NULL, &r));
     assert_true(vlog_reader_is_sealed(r) == !active);
     for (size_t i = 0; i < count; i++)
         OK(item_read(r, &items[i]));
@@ -312,13 +312,13 @@ static void test_in_place(void **state)
     segment_open(&s, IO_STD, 0);
     for (size_t i = 0; i < ARRAY_COUNT(items); i++)
         OK(item_append(s.w, &items[i]));
-    OK(vlog_reader_open(s.io, s.path, SEGMENT, VLOG_READ_MMAP, s.w, &r));
+    OK(vlog_reader_open(s.io, s.path, SEGMENT, VLOG_READ_MMAP, s.w, NULL, &r));
     OK(vlog_read_in_place(r, &items[0].pointer, item_key(&items[0], key), &value));
     assert_null(value.data);
     vlog_reader_unref(r);
     OK(vlog_writer_seal(s.w));
     for (enum vlog_read_model m = VLOG_READ_AUTO; m <= VLOG_READ_URING; m++) {
-        OK(vlog_reader_open(s.io, s.path, SEGMENT, m, NULL, &r));
+        OK(vlog_reader_open(s.io, s.path, SEGMENT, m, NULL, NULL, &r));
         assert_true(vlog_reader_resident_bytes(r) == UINT64_MAX);
         for (size_t i = 0; i < ARRAY_COUNT(items); i++) {
             OK(vlog_read_in_place(r, &items[i].pointer, item_key(&items[i], key), &value));
@@ -338,7 +338,7 @@ static void test_in_place(void **state)
         }
     }
     epoch_drain(); /* mapped pages stay */
-    OK(vlog_reader_open(s.io, s.path, SEGMENT, VLOG_READ_AUTO, NULL, &r));
+    OK(vlog_reader_open(s.io, s.path, SEGMENT, VLOG_READ_AUTO, NULL, NULL, &r));
     if (cache_drop(&s)) {
         OK(vlog_read_in_place(r, &items[1].pointer, item_key(&items[1], key), &value));
         assert_null(value.data);
@@ -362,7 +362,7 @@ static void test_wrong_pointers(void **state)
     OK(vlog_writer_seal(s.w));
     for (enum vlog_read_model m = VLOG_READ_AUTO; m <= VLOG_READ_URING; m++) {
         struct vlog_reader *r = NULL;
-        OK(vlog_reader_open(s.io, s.path, SEGMENT, m, NULL, &r));
+        OK(vlog_reader_open(s.io, s.path, SEGMENT, m, NULL, NULL, &r));
         for (int before = 0; before < 2; before++) { /* before and after the records are known to be sound */
             for (size_t i = 0; i < ARRAY_COUNT(items); i++) {
                 struct vlog_pointer p = items[i].pointer;
@@ -426,8 +426,8 @@ static void test_refusals(void **state)
     struct vlog_writer_options o = model_options(s.io, s.path, s.dir);
     FAILS(EXISTS, vlog_writer_create(&o, &w));
     assert_true(io_exists(s.io, s.path));
-    FAILS(CORRUPT, vlog_reader_open(s.io, s.path, SEGMENT + 1, VLOG_READ_AUTO, NULL, &r));
-    FAILS(NOT_FOUND, vlog_reader_open(s.io, "/nowhere/1.vlog", SEGMENT, VLOG_READ_AUTO, NULL, &r));
+    FAILS(CORRUPT, vlog_reader_open(s.io, s.path, SEGMENT + 1, VLOG_READ_AUTO, NULL, NULL, &r));
+    FAILS(NOT_FOUND, vlog_reader_open(s.io, "/nowhere/1.vlog", SEGMENT, VLOG_READ_AUTO, NULL, NULL, &r));
     vlog_writer_destroy(NULL);
     free(key);
     segment_close(&s);

@@ -172,7 +172,7 @@ static void read_sealed(struct world *world, uint64_t seed)
 {
     struct worker readers[READERS];
     struct vlog_reader *active = world->r;
-    OK(vlog_reader_open(world->io, world->path, SEGMENT, VLOG_READ_MMAP, NULL, &world->r));
+    OK(vlog_reader_open(world->io, world->path, SEGMENT, VLOG_READ_MMAP, NULL, NULL, &world->r));
     atomic_store(&world->appending, 1);
     for (unsigned i = 0; i < READERS; i++) {
         readers[i] = (struct worker){.world = world, .index = i, .rng = seed};
@@ -229,7 +229,7 @@ static void run_model(enum io_model model, uint64_t preallocate, bool use_shared
         o.full = buffer_is_full;
     o.full_arg = world;
     OK(vlog_writer_create(&o, &world->w));
-    OK(vlog_reader_open(world->io, world->path, SEGMENT, VLOG_READ_AUTO, world->w, &world->r));
+    OK(vlog_reader_open(world->io, world->path, SEGMENT, VLOG_READ_AUTO, world->w, NULL, &world->r));
     run(world, seed);
     assert_true((atomic_load(&world->full) > 0) == is_left);
     seal_while_reading(world, seed);
