@@ -636,7 +636,10 @@ static void background_loop(struct nokv_db *db, bool quick)
 
 static void *background_main(void *arg)
 {
-    background_loop(arg, false);
+    struct nokv_db *db = arg;
+    if (!atomic_exchange_explicit(&db->warmed, true, memory_order_relaxed)) /* one of them does it */
+        warm_run(db);
+    background_loop(db, false);
     return NULL;
 }
 

@@ -9,6 +9,7 @@
  *   segments.c    the value log's segments (segments.h)  direct.c   values written ahead of the log
  *   collect.c     garbage of the value log               stream.c   values that come in parts
  *   ahead.c       values that an iterator reads ahead    stats.c    figures
+ *   warm.c        what is to be in memory
  *   dump.c, verify.c  inspection
  *
  * Locks, in the order in which they may be taken: write_mu, mu, sync_mu, obsolete_mu. Readers take none of them: they
@@ -84,7 +85,8 @@ struct nokv_db {
     struct picker_options picker;
     struct sst_options sst;
     struct table_env env;
-    struct cache *cache; /* of blocks of tables; NULL: they are mapped */
+    uint64_t memory_bytes; /* that this process may use */
+    struct cache *cache;   /* of blocks of tables; NULL: they are mapped */
     struct io_lock *lock;
     struct io_shared ring;
     struct arena_pool pool; /* of the memtables */
@@ -182,6 +184,8 @@ struct nokv_db {
     _Atomic bool spare_wanted;          /* the next log is needed soon */
     _Atomic uint64_t direct_bytes;      /* of direct values since open */
     _Atomic uint32_t segment_writers;   /* segments that are being written; writer: who holds mu */
+    _Atomic bool warmed;                /* warm_run has begun; relaxed: it is the flag alone */
+    _Atomic bool tables_fit;            /* all tables have room in memory; relaxed; writer: who holds mu */
     struct coldness values_cold;        /* are small values of the value log in memory? */
     _Atomic uint64_t references;        /* iterators and snapshots that close must not find */
 
@@ -303,6 +307,13 @@ void background_unlink_obsolete(struct nokv_db *db);
 bool background_is_tidy_locked(struct nokv_db *db);
 /* The sequence numbers of all snapshots, ascending, for a compaction; freed with mem_free. */
 enum nokv_status background_snapshots_locked(struct nokv_db *db, uint64_t **out_seqs, size_t *out_count) MUST_CHECK;
+
+/* ---- warm.c --------------------------------------------------------------------------------------------------- */
+
+/* Note whether the tables have room in memory, after the version changed. REQUIRES mu. */
+void warm_note_locked(struct nokv_db *db);
+/* Filters and indexes into memory, until they take their share of it. For a background thread, at open. */
+void warm_run(struct nokv_db *db);
 
 /* ---- commit.c ------------------------------------------------------------------------------------------------- */
 

@@ -66,6 +66,7 @@ void db_publish_view_locked(struct nokv_db *db, struct view *v)
     v->version = db->version;
     version_ref(v->version);
     v->segments = db->segment_set;
+    warm_note_locked(db);
     atomic_fetch_add_explicit(&v->segments->refs, 1, memory_order_relaxed);
     struct view *old = atomic_exchange_explicit(&db->view, v, memory_order_seq_cst);
     if (old)

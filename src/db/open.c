@@ -326,11 +326,12 @@ static enum nokv_status open_run(struct nokv_db *db)
 
 static enum nokv_status table_access_init(struct nokv_db *db)
 {
+    db->env.access = (struct sst_access){.read_around = &db->tables_fit};
     if (db->options.sst_read == NOKV_IO_MMAP)
         return NOKV_OK;
     TRY(cache_create(db->options.block_cache_bytes, &db->cache));
-    db->env.access =
-        (struct sst_access){.cache = db->cache, .model = (enum io_model)(db->options.sst_read - NOKV_IO_STD)};
+    db->env.access.cache = db->cache;
+    db->env.access.model = (enum io_model)(db->options.sst_read - NOKV_IO_STD);
     return NOKV_OK;
 }
 
@@ -341,11 +342,14 @@ enum nokv_status db_open(struct io *io, const char *path, const nokv_options *op
         return FAIL(INVALID, "nokv_open: path or out_db is missing");
     struct io_memory memory;
     io_memory_get(io, &memory);
-    TRY(options_resolve(options, memory.limit_bytes ? memory.limit_bytes : MEMORY_UNKNOWN, &resolved));
+    if (memory.limit_bytes == 0)
+        memory.limit_bytes = MEMORY_UNKNOWN;
+    TRY(options_resolve(options, memory.limit_bytes, &resolved));
     TRY(epoch_register());
     struct nokv_db *db = db_create(io, path, &resolved);
     if (db == NULL)
         return FAIL(NO_MEMORY, "no memory to open %s", path);
+    db->memory_bytes = memory.limit_bytes;
     enum nokv_status status = io_guard_install();
     if (status == NOKV_OK)
         status = table_access_init(db);

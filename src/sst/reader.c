@@ -8,7 +8,8 @@
  *
  * Verified are: header, footer and properties at open; filter and index on first use; each block on first use. The
  * guarded part of a get does not verify: when it meets a block whose bit is not set it leaves the guard, has the block
- * verified (which may first ask the kernel to read all of its pages at once), and runs again. So the hot path is free
+ * verified (which may first ask the kernel to read all of its pages at once, or, where all tables have room in memory,
+ * what is around it), and runs again. So the hot path is free
  * of it, and no system call is made under the guard.
  *
  * A reader that copies (copied.c) shares open, lifetime and questions with this one, and has no mapping.
@@ -141,11 +142,24 @@ enum nokv_status sst_reader_extent(struct sst_reader *r, uint64_t block, struct 
     return NOKV_OK;
 }
 
+/* Ask for what is around a block that nobody has looked at yet, once. True: the block is in it. */
+static bool around_ask(struct sst_reader *r, struct sst_extent extent)
+{
+    if (r->read_around == NULL || !atomic_load_explicit(r->read_around, memory_order_relaxed))
+        return false;
+    uint64_t window = extent.page / SST_AROUND_PAGES, bit = 1ull << window % 64;
+    if (!(atomic_fetch_or_explicit(&r->asked[window / 64], bit, memory_order_relaxed) & bit)) {
+        uint64_t begin = window * SST_AROUND_PAGES, end = u64_min(begin + SST_AROUND_PAGES, r->end_page);
+        io_map_advise(&r->map, begin * PAGE_BYTES, (end - begin) * PAGE_BYTES, IO_ADVICE_WILLNEED);
+    }
+    return extent.size / PAGE_BYTES <= SST_AROUND_PAGES - extent.page % SST_AROUND_PAGES;
+}
+
 enum nokv_status sst_reader_verify_block(struct sst_reader *r, uint64_t block)
 {
     struct extent_call c = {.r = r, .block = block};
     TRY(sst_reader_extent(r, block, &c.extent));
-    if (c.extent.size > PAGE_BYTES) /* one read instead of one per page */
+    if (!around_ask(r, c.extent) && c.extent.size > PAGE_BYTES) /* one read instead of one per page */
         io_map_advise(&r->map, (uint64_t)c.extent.page * PAGE_BYTES, c.extent.size, IO_ADVICE_WILLNEED);
     TRY(io_guarded(verify_guarded, &c));
     /* relaxed: see the declaration */
@@ -314,9 +328,11 @@ static enum nokv_status open_regions(struct sst_reader *r)
         return sst_copied_open(r);
     r->filter = r->data + f->filter.off;
     TRY(sst_index_open(r->data + f->index.off, f->index.size, f->block_count, f->common_size, &r->index));
-    r->verified = mem_zalloc((f->block_count / 64 + 1) * sizeof *r->verified);
+    uint64_t words = f->block_count / 64 + 1;
+    r->verified = mem_zalloc((words + r->end_page / SST_AROUND_PAGES / 64 + 1) * sizeof *r->verified);
     if (r->verified == NULL)
         return FAIL(NO_MEMORY, "sst bitmap of %llu blocks", (unsigned long long)f->block_count);
+    r->asked = r->verified + words;
     io_map_advise(&r->map, f->data.off, f->data.size, IO_ADVICE_RANDOM);
     return NOKV_OK;
 }
@@ -396,6 +412,7 @@ enum nokv_status sst_reader_open_with(struct io *io, const char *path, uint64_t 
     memset(r, 0, sizeof *r);
     r->io = io;
     r->cache = access->cache;
+    r->read_around = access->read_around;
     enum nokv_status status = io_guard_install();
     if (status != NOKV_OK) {
         mem_free(r);
@@ -431,6 +448,16 @@ void sst_reader_pin(struct sst_reader *r)
 void sst_reader_unpin(struct sst_reader *r)
 {
     pinned_unpin(&r->object);
+}
+
+enum nokv_status sst_reader_warm(struct sst_reader *r)
+{
+    return sst_reader_prepare(r, SST_READY_ALL);
+}
+
+uint64_t sst_reader_warm_bytes(const struct sst_reader *r)
+{
+    return r->footer.filter.size + r->footer.index.size;
 }
 
 bool sst_reader_is_copied(const struct sst_reader *r)

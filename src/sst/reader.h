@@ -13,6 +13,7 @@
 #include "sst/format.h"
 #include "sst/index.h"
 
+enum { SST_AROUND_PAGES = 64 }; /* 256 KiB: takes a disk little longer than 4 KiB */
 enum { SST_READY_FILTER = 1, SST_READY_INDEX = 2, SST_READY_ALL = 3 };
 
 struct sst_reader {
@@ -29,6 +30,9 @@ struct sst_reader {
     struct sst_index index;
     /* atomic: a bit per block whose checksum was right. Relaxed, for the same reason. */
     _Atomic uint64_t *verified;
+    /* atomic: a bit per SST_AROUND_PAGES of the data region that were asked for at one go. Relaxed: hints. */
+    _Atomic uint64_t *asked;
+    const _Atomic bool *read_around; /* NULL: never */
 
     struct io *io;
     struct io_map map;    /* zeroed in one that copies */

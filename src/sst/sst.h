@@ -65,6 +65,9 @@ struct sst_reader;
 struct sst_access {
     struct cache *cache; /* outlives the reader; it names its blocks by the table's number */
     enum io_model model; /* with a cache: IO_STD, IO_DIRECT, IO_URING */
+    /* NULL, or outlives the reader; read relaxed: all tables have room in memory, so a mapped one that is not there yet
+     * is brought in around what is asked for, not block by block */
+    const _Atomic bool *read_around;
 };
 
 /*
@@ -77,6 +80,9 @@ enum nokv_status sst_reader_open(struct io *io, const char *path, uint64_t file_
 /* The same, read as `access` says. One that copies verifies filter and index now, and each block when it is read. */
 enum nokv_status sst_reader_open_with(struct io *io, const char *path, uint64_t file_number, uint64_t file_bytes,
                                       const struct sst_access *access, struct sst_reader **out_reader) MUST_CHECK;
+/* Filter and index into memory, verified, if they are not yet: what the first lookup would do. */
+enum nokv_status sst_reader_warm(struct sst_reader *r) MUST_CHECK;
+uint64_t sst_reader_warm_bytes(const struct sst_reader *r); /* of filter and index */
 /* Does it copy, so that lookups have a holder and iterators must_release? */
 bool sst_reader_is_copied(const struct sst_reader *r);
 void sst_reader_ref(struct sst_reader *r);
