@@ -63,7 +63,8 @@ struct multi {
     bool asks; /* what is cold, whatever was read before */
     struct io_hints hints;
     /* the state */
-    nokv_status failed; /* of the first key that did */
+    nokv_status failed; /* of the first key that did, in the caller's order */
+    const nokv_slice *failed_key;
     size_t found;
     size_t probe_count, pointed_count;
     char message[MESSAGE_SIZE];
@@ -89,8 +90,10 @@ static void key_end(struct multi *m, size_t index, nokv_status status)
     if (status == NOKV_OK)
         return;
     m->values[index] = (nokv_value){0};
-    if (status != NOKV_ERR_NOT_FOUND && m->failed == NOKV_OK) {
+    const nokv_slice *key = &m->keys[index];
+    if (status != NOKV_ERR_NOT_FOUND && (m->failed == NOKV_OK || key < m->failed_key)) {
         m->failed = status;
+        m->failed_key = key;
         snprintf(m->message, sizeof m->message, "%s", status_message());
     }
 }
