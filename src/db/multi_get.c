@@ -342,13 +342,14 @@ static nokv_status read_all(nokv_db *db, size_t count, const nokv_slice *keys, c
     if (options)
         TRY(call_options_copy(options, "nokv_read_options", sizeof given, &given));
     TRY(epoch_register());
-    struct view *view = db_view_acquire(db);
+    uint64_t seq;
+    struct view *view = db_view_acquire_at(db, given.snapshot, &seq);
     struct multi *m = multi_create(db, view, u64_min(count, GROUP_KEYS));
     if (m == NULL) {
         view_unref(view);
         return FAIL(NO_MEMORY, "no memory for looking up %zu keys", count);
     }
-    m->seq = db_read_seq(db, given.snapshot); /* after the view: see install.c */
+    m->seq = seq;
     multi_run(m, count, keys, values, statuses);
     struct counter_slot *counters = db_counters(db);
     atomic_fetch_add_explicit(&counters->gets, count, memory_order_relaxed);

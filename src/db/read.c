@@ -105,6 +105,32 @@ enum nokv_status db_found_locate(const struct view *v, struct found *f, struct l
     return status;
 }
 
+/*
+ * REQUIRES: inside an epoch section. The loop: a view's memtable goes on growing, and what is written into it may point
+ * to a segment of the value log that is younger than the view. Whoever sees such an entry's sequence number then sees
+ * the view that has the segment too, since that was published first. (No new view can have the address of this one
+ * while we are inside.)
+ */
+static inline struct view *view_load_at(struct nokv_db *db, const nokv_snapshot *snapshot, uint64_t *out_seq)
+{
+    struct view *v = atomic_load_explicit(&db->view, memory_order_seq_cst), *before;
+    do {
+        before = v;
+        *out_seq = db_read_seq(db, snapshot);
+        v = atomic_load_explicit(&db->view, memory_order_seq_cst);
+    } while (UNLIKELY(v != before));
+    return v;
+}
+
+struct view *db_view_acquire_at(struct nokv_db *db, const nokv_snapshot *snapshot, uint64_t *out_seq)
+{
+    epoch_enter();
+    struct view *v = view_load_at(db, snapshot, out_seq);
+    view_ref(v); /* the database's own reference cannot go while we are inside */
+    epoch_exit();
+    return v;
+}
+
 /* Find the key; no value is read yet. */
 static enum nokv_status db_locate(struct nokv_db *db, struct slice key, const nokv_snapshot *snapshot,
                                   struct located *out)
@@ -113,8 +139,9 @@ static enum nokv_status db_locate(struct nokv_db *db, struct slice key, const no
     struct counter_slot *counters = db_counters(db);
     atomic_fetch_add_explicit(&counters->gets, 1, memory_order_relaxed);
     epoch_enter();
-    struct view *v = atomic_load_explicit(&db->view, memory_order_seq_cst);
-    enum nokv_status status = view_get(v, key, db_read_seq(db, snapshot), &f);
+    uint64_t seq;
+    struct view *v = view_load_at(db, snapshot, &seq);
+    enum nokv_status status = view_get(v, key, seq, &f);
     if (LIKELY(status == NOKV_OK))
         status = found_check(&f);
     if (LIKELY(status == NOKV_OK))

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * multi_get_test.c - many keys in one call are answered as nokv_get would answer each: from every place, in every way of
- * reading, also where something is damaged, a disk fails or memory is short; and what it costs to find out what is cold.
+ * multi_get_test.c - many keys in one call are answered as nokv_get would answer each: from every place, in every way
+ * of reading, also where something is damaged, a disk fails or memory is short; and what it costs to find out what is
+ * cold.
  */
 #include <errno.h>
 
@@ -229,7 +230,8 @@ static void test_values_stay(void **state)
 
 /* ---- bad calls and bad keys ------------------------------------------------------------------------------------- */
 
-/* An empty key and one that is too long fail alone, the call with the first of them, and its message is the thread's. */
+/* An empty key and one that is too long fail alone, the call with the first of them, and its message is the thread's.
+ */
 static void test_bad_keys(void **state)
 {
     (void)state;
