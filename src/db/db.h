@@ -334,8 +334,8 @@ struct view *db_view_acquire(struct nokv_db *db);
 struct counter_slot *db_counters(struct nokv_db *db);
 /* What a read sees. After the view was loaded: I1 of install.c. */
 uint64_t db_read_seq(const struct nokv_db *db, const nokv_snapshot *snapshot);
-/* The current view with a reference, and what is to be read in it: a sequence number up to which the view has everything,
- * the segments of direct values included: I1 of install.c. REQUIRES: thread registered. */
+/* The current view with a reference, and what is to be read in it: a sequence number up to which the view has
+ * everything, the segments of direct values included: I1 of install.c. REQUIRES: thread registered. */
 struct view *db_view_acquire_at(struct nokv_db *db, const nokv_snapshot *snapshot, uint64_t *out_seq);
 
 /* What one lookup found, and what keeps it in place. */
