@@ -9,7 +9,8 @@
  * nokv_value_writer belong to one thread at a time. Snapshots may be shared.
  *
  * Errors: every fallible function returns a nokv_status and leaves its out-parameters untouched when that is not
- * NOKV_OK. nokv_error_message() says, per thread, what went wrong last, where it was noticed and what to do.
+ * NOKV_OK (but for nokv_get_copy() and nokv_multi_get(), which say so). nokv_error_message() says, per thread, what
+ * went wrong last, where it was noticed and what to do.
  *
  * Durability: see nokv_sync. By default an acknowledged write survives the death of the process (kill -9), and a power
  * cut may lose the newest writes, never one in the middle and never half a batch.

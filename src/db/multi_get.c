@@ -12,13 +12,14 @@
  * there, or wait for one that is on its way. Values that are read past the page cache or through io_uring are read with
  * one call, each straight into the memory that is handed out.
  *
- * To know whether a page is in memory is a system call per block (mincore, about a microsecond with its share of
- * address space locks), more than a hot key costs. So a group asks for all of its blocks only while groups find cold
- * ones: after HOT_TRUSTED groups in a row with less than COLD_MIN cold pieces only one in HOT_ASK does. Blocks and
- * values that nobody has read since the database was opened are asked for each time; that these exist costs nothing to
- * know. One cold piece alone is nothing to overlap with, which is why COLD_MIN is 2. Why not getrusage(), which counts
- * page faults that waited for the disk: it would be two calls per group that never stop, and tells of the last group
- * only, as the streak does.
+ * To know whether a page is in memory is a system call per block (mincore: about a microsecond), more than a hot key
+ * costs. So a group asks about all of its blocks only while groups find cold ones: HOT_TRUSTED groups in a row with
+ * less than COLD_MIN cold pieces, and they are taken to be hot. From then on one in HOT_CHECK counts what the kernel
+ * had to read for this thread (getrusage, before and after), and COLD_PAGES_MIN pages end the trust. That is two calls
+ * of a third of a microsecond for a group where asking is one per key; it cannot replace asking, because it only tells
+ * afterwards. Blocks and values that nobody has read since the database was opened are asked about each time; that
+ * these exist costs nothing to know. One cold piece alone is nothing to overlap with, which is why COLD_MIN is 2; a
+ * block of two pages that is read by page faults is two pages.
  *
  * One view is held for the whole call, not an epoch section: it may wait for disks.
  *
@@ -38,8 +39,9 @@ enum {
     GROUP_KEYS = 256,    /* at the most that are on their way at once */
     GROUP_KEYS_HOT = 64, /* more would not stay in the first-level cache from one step to the next */
     HOT_TRUSTED = 16,
-    HOT_ASK = 16,
+    HOT_CHECK = 16,
     COLD_MIN = 2,
+    COLD_PAGES_MIN = 2 * COLD_MIN,
     MESSAGE_SIZE = 1024,
 };
 
@@ -61,6 +63,8 @@ struct multi {
     nokv_status *statuses;
     size_t count;
     bool asks; /* what is cold, whatever was read before */
+    bool checks;
+    uint64_t pages_before; /* when it checks */
     struct io_hints hints;
     /* the state */
     nokv_status failed; /* of the first key that did, in the caller's order */
@@ -273,16 +277,24 @@ static void values_fetch(struct multi *m)
 /* ---- the call --------------------------------------------------------------------------------------------------- */
 
 /* See above. */
-static bool group_asks(struct nokv_db *db)
+static void group_decide(struct multi *m)
 {
     static _Thread_local unsigned turn;
-    return atomic_load_explicit(&db->hot_groups, memory_order_relaxed) < HOT_TRUSTED || ++turn % HOT_ASK == 0;
+    m->asks = atomic_load_explicit(&m->db->hot_groups, memory_order_relaxed) < HOT_TRUSTED;
+    m->checks = !m->asks && ++turn % HOT_CHECK == 0;
+    if (m->checks)
+        m->pages_before = io_thread_pages_read();
 }
 
 static void group_learn(struct multi *m)
 {
-    uint32_t streak = atomic_load_explicit(&m->db->hot_groups, memory_order_relaxed);
-    uint32_t now = m->hints.cold >= COLD_MIN ? 0 : streak < HOT_TRUSTED && m->asks ? streak + 1 : streak;
+    uint32_t streak = atomic_load_explicit(&m->db->hot_groups, memory_order_relaxed), now = streak;
+    bool is_cold =
+        m->hints.cold >= COLD_MIN || (m->checks && io_thread_pages_read() - m->pages_before >= COLD_PAGES_MIN);
+    if (is_cold)
+        now = 0;
+    else if (m->asks && streak < HOT_TRUSTED)
+        now = streak + 1;
     if (now != streak)
         atomic_store_explicit(&m->db->hot_groups, now, memory_order_relaxed);
 }
@@ -325,7 +337,7 @@ static struct multi *multi_create(struct nokv_db *db, struct view *view, size_t 
 static void multi_run(struct multi *m, size_t count, const nokv_slice *keys, nokv_value *values, nokv_status *statuses)
 {
     for (size_t done = 0; done < count; done += m->count) {
-        m->asks = group_asks(m->db);
+        group_decide(m);
         m->count = u64_min(count - done, m->asks ? GROUP_KEYS : GROUP_KEYS_HOT);
         m->keys = keys + done;
         m->values = values + done;

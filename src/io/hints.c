@@ -10,7 +10,11 @@
  * Threading: one thread per struct. Failure: a hint that is not taken is a read that is waited for later.
  * Why not io_uring: see docs/architecture.md, "A read": it was measured.
  */
+#include <sys/resource.h>
+
 #include "io/io.h"
+
+enum { BLOCKS_PER_PAGE = 8 }; /* of 512 bytes, which is what rusage counts */
 
 void io_hints_end(struct io_hints *hints)
 {
@@ -34,4 +38,13 @@ void io_hints_add(struct io_hints *hints, const struct io_map *map, size_t off, 
     hints->map = map;
     hints->off = begin;
     hints->end = end;
+}
+
+/* Every read that reaches the device is counted in blocks; kernels that do not count those count faults that waited. */
+uint64_t io_thread_pages_read(void)
+{
+    struct rusage usage;
+    if (getrusage(RUSAGE_THREAD, &usage) != 0)
+        return 0;
+    return u64_max((uint64_t)usage.ru_inblock / BLOCKS_PER_PAGE, (uint64_t)usage.ru_majflt);
 }

@@ -200,6 +200,9 @@ struct io_hints {
 /* REQUIRES: inside the mapping, which stays until the end. One thread. */
 void io_hints_add(struct io_hints *hints, const struct io_map *map, size_t off, size_t size);
 void io_hints_end(struct io_hints *hints);
+/* How many pages the kernel has read for this thread so far, for page faults and for calls; 0 where it does not say.
+ * One system call. */
+uint64_t io_thread_pages_read(void);
 
 /*
  * Call fn(arg) with a SIGBUS that its reads of mapped files raise turned into IO for this call. Wherever fn reads

@@ -289,12 +289,42 @@ static void test_cold_values(void **state)
         skip();
 }
 
+/* Groups that are taken to be hot are found out when they are not any more: some make the kernel read, and then it is
+ * asked again. (Values that are read with calls: pages that a process has mapped and touched cannot be evicted.) */
+static void test_trust_ends(void **state)
+{
+    (void)state;
+    struct scene s;
+    uint64_t rng = test_seed(4), fixed = 5;
+    scene_init(&s);
+    s.options.vlog_read = NOKV_VLOG_READ_PREAD;
+    cold_fill(&s, true);
+    OK(nokv_open(s.path, &s.options, &s.db));
+    for (int n = 0; n < 200 && atomic_load(&s.db->hot_groups) < 16; n++) {
+        uint64_t same = fixed;
+        call_random(s.db, &same);
+    }
+    assert_int_equal(atomic_load(&s.db->hot_groups), 16);
+    uint64_t pages = io_thread_pages_read();
+    evict(&s);
+    for (int n = 0; n < 100 && atomic_load(&s.db->hot_groups) == 16; n++)
+        call_random(s.db, &rng);
+    bool has_read =
+        io_thread_pages_read() > pages; /* otherwise: no page cache to leave, or the kernel does not count */
+    assert_true(!has_read || atomic_load(&s.db->hot_groups) < 16);
+    OK(nokv_close(s.db));
+    test_dir_remove(s.dir);
+    if (!has_read)
+        skip();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_one_state),
         cmocka_unit_test(test_cold_tables),
         cmocka_unit_test(test_cold_values),
+        cmocka_unit_test(test_trust_ends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

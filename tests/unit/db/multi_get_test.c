@@ -441,14 +441,13 @@ static uint64_t read_calls(nokv_db *db)
     return s.components[NOKV_COMPONENT_SST].calls + s.components[NOKV_COMPONENT_VLOG].calls;
 }
 
-/* While everything is cached no system call is made, but that one group in 16 asks whether it still is. */
+/* While everything is cached no system call is made for files, once that was seen often enough. */
 static void test_hot_calls(void **state)
 {
     (void)state;
     static struct call c;
     struct fixture f;
     struct wanted w = {0};
-    uint64_t rng = 9;
     multi_fixture_init(&f, NOKV_VLOG_READ_MMAP);
     fixture_open(&f);
     for (uint64_t i = 0; i < KEYS; i++)
@@ -457,23 +456,15 @@ static void test_hot_calls(void **state)
     fixture_close(&f); /* seals what is being written */
     fixture_open(&f);
     call_all(&c);
-    c.count = 256;
-    for (int n = 0; n < 40; n++)
-        call_check(f.db, &c, &w, NULL); /* all of it verified, and found cached often enough */
-    c.count = 64;
-    uint64_t asked = 0, all = read_calls(f.db);
-    for (int n = 0; n < 160; n++) {
-        uint64_t before = read_calls(f.db);
+    uint64_t opened = read_calls(f.db);
+    call_check(f.db, &c, &w, NULL);
+    assert_true(read_calls(f.db) >= opened + 50); /* about every piece that is not the neighbour of the one before */
+    for (int n = 0; n < 20; n++)
         call_check(f.db, &c, &w, NULL);
-        asked += read_calls(f.db) != before;
-    }
-    assert_int_equal(asked, 10);
-    assert_true(read_calls(f.db) - all <= 10 * 2 * c.count);
-    call_random(&c, &rng, 1); /* and one key alone never asks */
-    all = read_calls(f.db);
+    uint64_t before = read_calls(f.db);
     for (int n = 0; n < 160; n++)
         call_check(f.db, &c, &w, NULL);
-    assert_int_equal(read_calls(f.db), all);
+    assert_int_equal(read_calls(f.db), before);
     fixture_deinit(&f);
 }
 
