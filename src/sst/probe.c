@@ -18,9 +18,19 @@
 #include "sst/filter.h"
 #include "sst/reader.h"
 
+enum { DESCENTS_MAX = 64 };
+
 struct probes_call {
     struct sst_probe *probes;
     size_t count;
+};
+
+/* A search in the index of a probe's table, under way. */
+struct descent {
+    struct sst_probe *probe;
+    const struct sst_index *index;
+    uint64_t prefix;
+    uint64_t node; /* of the next level */
 };
 
 static struct ikey target_of(const struct sst_probe *p)
@@ -30,28 +40,57 @@ static struct ikey target_of(const struct sst_probe *p)
 
 /* ---- plan ------------------------------------------------------------------------------------------------------- */
 
-/* Guarded. Find the first table whose filter and index do not say no. */
-static void plan_table(struct sst_probe *p)
+/* Guarded. Find the first table whose filter does not say no. */
+static bool plan_table(struct sst_probe *p)
 {
     for (; p->at < p->reader_count; p->at++) {
         const struct sst_reader *r = p->readers[p->at];
         if (UNLIKELY(atomic_load_explicit(&r->ready, memory_order_relaxed) != SST_READY_ALL)) {
             p->state = SST_PROBE_ASK;
-            return;
+            return false;
         }
         const uint8_t *line = r->filter + sst_filter_line(p->hash, r->filter_lines) * SST_FILTER_LINE_BYTES;
-        if (r->filter_lines != 0 && !sst_filter_line_has(line, p->hash, r->filter_probes))
-            continue;
-        int64_t block = sst_index_search(&r->index, target_of(p));
-        if (block >= r->index.count)
-            continue;
-        p->state = block < 0 ? SST_PROBE_ASK : SST_PROBE_BLOCK;
-        p->block = (uint64_t)block;
-        if (block >= 0)
-            __builtin_prefetch(r->index.pages + 4 * (uint64_t)block);
-        return;
+        if (r->filter_lines == 0 || sst_filter_line_has(line, p->hash, r->filter_probes))
+            return true;
     }
     p->state = SST_PROBE_ABSENT;
+    return false;
+}
+
+/* Guarded. What the index says. */
+static void plan_answer(struct sst_probe *p, int64_t block)
+{
+    const struct sst_reader *r = p->readers[p->at];
+    if (block >= r->index.count) { /* not here: [I1] */
+        p->at++;
+        p->state = p->at < p->reader_count ? SST_PROBE_NEXT : SST_PROBE_ABSENT;
+        return;
+    }
+    p->state = block < 0 ? SST_PROBE_ASK : SST_PROBE_BLOCK;
+    p->block = (uint64_t)block;
+}
+
+/* Guarded. All of them one level down; asks for the nodes of the level below, behind the last one for the page numbers.
+ * False: they have all come to the end. */
+static bool descents_step(struct descent *descents, size_t count, unsigned level)
+{
+    bool is_any = false;
+    for (size_t i = 0; i < count; i++) {
+        struct descent *d = &descents[i];
+        const struct sst_index *x = d->index;
+        if (level >= x->level_count || UNLIKELY(d->node == UINT64_MAX))
+            continue;
+        is_any = true;
+        d->node = sst_index_step(x, level, d->node, d->prefix);
+        if (level + 1 == x->level_count) {
+            __builtin_prefetch(x->pages + 4 * u64_min(d->node, x->count));
+        } else if (LIKELY(d->node < x->nodes[level + 1])) {
+            const uint64_t *node = x->levels[level + 1] + d->node * SST_INDEX_FANOUT;
+            __builtin_prefetch(node);
+            __builtin_prefetch(node + SST_INDEX_FANOUT / 2);
+        }
+    }
+    return is_any;
 }
 
 /* Guarded. Where the block is; asks for its header and fingerprints, and the offsets behind them. */
@@ -70,15 +109,39 @@ static void plan_block(struct sst_probe *p)
     __builtin_prefetch(&r->verified[p->block / 64]);
 }
 
+/* Guarded. */
+static void plan_some(struct sst_probe *probes, size_t count)
+{
+    struct descent descents[DESCENTS_MAX];
+    size_t descent_count = 0;
+    for (size_t i = 0; i < count; i++) {
+        struct sst_probe *p = &probes[i];
+        if (p->state != SST_PROBE_NEXT || !plan_table(p))
+            continue;
+        struct descent *d = &descents[descent_count];
+        int64_t block;
+        *d = (struct descent){.probe = p, .index = &p->readers[p->at]->index};
+        if (sst_index_begin(d->index, target_of(p), &d->prefix, &block))
+            descent_count++;
+        else
+            plan_answer(p, block);
+    }
+    for (unsigned level = 0; descents_step(descents, descent_count, level); level++) {
+    }
+    for (size_t i = 0; i < descent_count; i++) {
+        const struct descent *d = &descents[i];
+        plan_answer(d->probe, sst_index_end(d->index, target_of(d->probe), d->prefix, d->node));
+    }
+    for (size_t i = 0; i < count; i++)
+        if (probes[i].state == SST_PROBE_BLOCK)
+            plan_block(&probes[i]);
+}
+
 static enum nokv_status plan_guarded(void *arg)
 {
     const struct probes_call *c = arg;
-    for (size_t i = 0; i < c->count; i++)
-        if (c->probes[i].state == SST_PROBE_NEXT)
-            plan_table(&c->probes[i]);
-    for (size_t i = 0; i < c->count; i++)
-        if (c->probes[i].state == SST_PROBE_BLOCK)
-            plan_block(&c->probes[i]);
+    for (size_t done = 0; done < c->count; done += DESCENTS_MAX)
+        plan_some(c->probes + done, u64_min(c->count - done, DESCENTS_MAX));
     return NOKV_OK;
 }
 

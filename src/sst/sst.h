@@ -124,7 +124,7 @@ struct sst_probe {
     struct lookup lookup; /* as that of sst_reader_get() */
 };
 
-/* By filter and index: those in NEXT get to BLOCK, ABSENT or ASK. Guards itself. */
+/* By filter and index: those in NEXT get to BLOCK, ABSENT or ASK, or stay in NEXT with another table. Guards itself. */
 void sst_probes_plan(struct sst_probe *probes, size_t count);
 /* Have the blocks of those in BLOCK that are not in the page cache read, without waiting. `only_new`: ask for those
  * only that nobody has read yet, for which alone it costs no system call to know that they may be cold. */
