@@ -356,8 +356,8 @@ struct located {
 void db_find_in_memory(const struct view *v, struct slice key, uint64_t seq, struct found *out_found);
 /* ... and in the tables. */
 enum nokv_status db_find(const struct view *v, struct slice key, uint64_t seq, struct found *out_found) MUST_CHECK;
-/* Pin what was found; takes its holder. NOT_FOUND: absent or deleted; NOT_SUPPORTED, CORRUPT. REQUIRES: the view stays during the call,
- * the thread is registered. */
+/* Pin what was found; takes its holder. NOT_FOUND: absent or deleted; NOT_SUPPORTED, CORRUPT. REQUIRES: the view stays
+ * during the call, the thread is registered. */
 enum nokv_status db_found_locate(const struct view *v, struct found *f, struct located *out) MUST_CHECK;
 /* Give out what was located in the value log (segment not NULL); the pin goes into the value, or is dropped. `request`:
  * a read of it that was prepared and done, whose buffer is the caller's unless it has become the value's, and is NULL

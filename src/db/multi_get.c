@@ -159,6 +159,8 @@ static void group_begin(struct multi *m)
         db_find_in_memory(m->view, key_of(m, i), m->seq, &f);
         if (f.lookup.found)
             key_located(m, i, &f);
+        else if (m->count == 1)
+            key_ask(m, i); /* nothing to overlap with */
         else
             probe_add(m, i);
     }
@@ -204,10 +206,7 @@ static void tables_look(struct multi *m)
 {
     while (m->probe_count != 0) {
         sst_probes_plan(m->probes, m->probe_count);
-        if (m->count > 1) {
-            sst_probes_hint(m->probes, m->probe_count, !m->asks, &m->hints);
-            io_hints_end(&m->hints);
-        }
+        sst_probes_fetch(m->probes, m->probe_count, !m->asks, &m->hints);
         sst_probes_look(m->probes, m->probe_count);
         probes_settle(m);
     }

@@ -12,13 +12,19 @@
  * [I2] A step is one guarded call for all keys. When it ends in a fault, those that it left undecided are left to
  *      sst_reader_get(), so that the fault is an error of the keys in that page alone.
  *
+ * Tables that copy take part in the same steps: their filters and indexes are in memory, and the blocks that the cache
+ * does not have are read between plan and look, those of io_uring and O_DIRECT with one call, those of standard I/O
+ * after a hint for each.
+ *
+ * [I3] `held` is a reference from fetch to look, which hands it out with what it found or gives it back.
+ *
  * Threading: any number of threads, each with its own probes. Failure: there is none, see above.
  * Why not sst_reader_get() behind a prefetch of its filter line: the block and the entry are the longer waits.
  */
 #include "sst/filter.h"
 #include "sst/reader.h"
 
-enum { DESCENTS_MAX = 64 };
+enum { DESCENTS_MAX = 64, LOADS_MAX = 64 };
 
 struct probes_call {
     struct sst_probe *probes;
@@ -104,6 +110,8 @@ static void plan_block(struct sst_probe *p)
     }
     p->off = (uint64_t)extent.page * PAGE_BYTES;
     p->size = extent.size;
+    if (r->file != NULL)
+        return;
     __builtin_prefetch(r->data + p->off);
     __builtin_prefetch(r->data + p->off + CACHE_LINE);
     __builtin_prefetch(&r->verified[p->block / 64]);
@@ -173,26 +181,107 @@ void sst_probes_plan(struct sst_probe *probes, size_t count)
     leave(&c, SST_PROBE_BLOCK); /* without a place */
 }
 
-void sst_probes_hint(const struct sst_probe *probes, size_t count, bool only_new, struct io_hints *hints)
+/* ---- fetch ------------------------------------------------------------------------------------------------------ */
+
+/* Blocks that are on their way into the cache. */
+struct loads {
+    struct sst_probe *probes[LOADS_MAX];
+    struct io_read_request requests[LOADS_MAX];
+    size_t count;
+};
+
+static enum nokv_status load_check(const struct sst_probe *p, const struct io_read_request *request)
 {
+    const struct sst_reader *r = p->readers[p->at];
+    struct sst_extent extent = {.page = (uint32_t)(p->off / PAGE_BYTES), .size = p->size};
+    struct sst_block b;
+    TRY(request->status);
+    if (request->got != p->size)
+        return NOKV_ERR_CORRUPT; /* whoever asks singly is told */
+    return sst_reader_check_bytes(r, p->held->data, extent, &b);
+}
+
+static void loads_run(struct loads *l)
+{
+    if (l->count == 0)
+        return;
+    for (size_t i = 0; i < l->count && l->count > 1; i++)
+        if (io_file_model(l->requests[i].file) == IO_STD)
+            io_prefetch(l->requests[i].file, l->requests[i].off, l->requests[i].size);
+    enum nokv_status status = io_read_many(l->probes[0]->readers[l->probes[0]->at]->io, l->requests, l->count);
+    (void)status; /* each has its own */
+    for (size_t i = 0; i < l->count; i++) {
+        struct sst_probe *p = l->probes[i];
+        struct sst_reader *r = p->readers[p->at];
+        if (load_check(p, &l->requests[i]) == NOKV_OK) {
+            p->held = cache_insert(r->cache, p->held);
+        } else {
+            cache_block_unref(TAKE(p->held));
+            p->state = SST_PROBE_ASK;
+        }
+    }
+    l->count = 0;
+}
+
+/* Out of the cache, or later into it. */
+static void load_add(struct loads *l, struct sst_probe *p)
+{
+    struct sst_reader *r = p->readers[p->at];
+    uint64_t number = r->footer.file_number, page = p->off / PAGE_BYTES;
+    p->held = cache_find(r->cache, number, page);
+    if (p->held != NULL) {
+        __builtin_prefetch(p->held->data);
+        __builtin_prefetch(p->held->data + CACHE_LINE);
+        return;
+    }
+    if (cache_block_create(r->cache, number, page, p->size, &p->held) != NOKV_OK) {
+        p->held = NULL;
+        p->state = SST_PROBE_ASK;
+        return;
+    }
+    l->probes[l->count] = p;
+    l->requests[l->count++] =
+        (struct io_read_request){.file = r->file, .buffer = p->held->data, .size = p->size, .off = p->off};
+    if (l->count == LOADS_MAX)
+        loads_run(l);
+}
+
+void sst_probes_fetch(struct sst_probe *probes, size_t count, bool only_new, struct io_hints *hints)
+{
+    struct loads loads;
+    loads.count = 0;
     for (size_t i = 0; i < count; i++) {
-        const struct sst_probe *p = &probes[i];
+        struct sst_probe *p = &probes[i];
         if (p->state != SST_PROBE_BLOCK)
             continue;
         const struct sst_reader *r = p->readers[p->at];
-        if (!only_new || !sst_reader_is_verified(r, p->block))
+        if (r->file != NULL)
+            load_add(&loads, p);
+        else if (!only_new || !sst_reader_is_verified(r, p->block))
             io_hints_add(hints, &r->map, p->off, p->size);
     }
+    io_hints_end(hints);
+    loads_run(&loads);
 }
 
 /* ---- look ------------------------------------------------------------------------------------------------------- */
 
+static const uint8_t *block_data(const struct sst_probe *p)
+{
+    return p->held ? p->held->data : p->readers[p->at]->data + p->off;
+}
+
+/* Was the block verified? One of the cache is. */
+static bool is_sound(const struct sst_probe *p)
+{
+    return p->held || sst_reader_is_verified(p->readers[p->at], p->block);
+}
+
 /* Guarded. Ask for the entry that the fingerprints point to. */
 static void look_fingerprints(struct sst_probe *p)
 {
-    const struct sst_reader *r = p->readers[p->at];
     struct sst_block b;
-    if (UNLIKELY(!sst_reader_is_verified(r, p->block)) || !sst_block_open(r->data + p->off, p->size, &b)) {
+    if (UNLIKELY(!is_sound(p)) || !sst_block_open(block_data(p), p->size, &b)) {
         p->state = SST_PROBE_ASK;
         return;
     }
@@ -211,12 +300,11 @@ static void look_fingerprints(struct sst_probe *p)
 /* Guarded. */
 static void look_entry(struct sst_probe *p)
 {
-    const struct sst_reader *r = p->readers[p->at];
     struct sst_block b;
     struct sst_entry entry;
     uint32_t index;
     bool found = false;
-    if (UNLIKELY(!sst_block_open(r->data + p->off, p->size, &b)) ||
+    if (UNLIKELY(!sst_block_open(block_data(p), p->size, &b)) ||
         UNLIKELY(!sst_block_find(&b, p->user_key, p->hash, tag_for_seek(p->seq), &entry, &index, &found)) ||
         UNLIKELY(found && !key_kind_known(tag_kind_byte(entry.tag)))) {
         p->state = SST_PROBE_ASK;
@@ -248,4 +336,13 @@ void sst_probes_look(struct sst_probe *probes, size_t count)
     struct probes_call c = {.probes = probes, .count = count};
     if (io_guarded(look_guarded, &c) != NOKV_OK)
         leave(&c, SST_PROBE_BLOCK);
+    for (size_t i = 0; i < count; i++) {
+        struct sst_probe *p = &probes[i];
+        if (p->held == NULL)
+            continue;
+        if (p->state == SST_PROBE_FOUND)
+            p->lookup.holder = TAKE(p->held);
+        else
+            cache_block_unref(TAKE(p->held));
+    }
 }

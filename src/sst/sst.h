@@ -116,9 +116,10 @@ struct sst_probe {
     uint64_t hash, seq;
     struct sst_reader *const *readers; /* newest first; kept by the caller */
     uint32_t reader_count;
-    /* begin with 0 and NEXT */
+    /* begin with 0, NEXT and NULL */
     uint32_t at;
     enum sst_probe_state state;
+    struct cache_block *held; /* a BLOCK of a table that copies: a reference, until it was looked at */
     /* of a BLOCK */
     uint64_t block, off, size;
     struct lookup lookup; /* as that of sst_reader_get() */
@@ -126,10 +127,11 @@ struct sst_probe {
 
 /* By filter and index: those in NEXT get to BLOCK, ABSENT or ASK, or stay in NEXT with another table. Guards itself. */
 void sst_probes_plan(struct sst_probe *probes, size_t count);
-/* Have the blocks of those in BLOCK that are not in the page cache read, without waiting. `only_new`: ask for those
- * only that nobody has read yet, for which alone it costs no system call to know that they may be cold. */
-void sst_probes_hint(const struct sst_probe *probes, size_t count, bool only_new, struct io_hints *hints);
-/* In the blocks: those in BLOCK get to FOUND, NEXT, ABSENT or ASK. Guards itself. */
+/* Bring the blocks of those in BLOCK. Mapped ones that are not in the page cache: begin to read them, without waiting,
+ * `only_new`: asking only about those that nobody has read yet, for which alone it costs no system call to know that
+ * they may be cold. Those of tables that copy: read all that the cache does not have, together. */
+void sst_probes_fetch(struct sst_probe *probes, size_t count, bool only_new, struct io_hints *hints);
+/* In the blocks: those in BLOCK get to FOUND, NEXT, ABSENT or ASK. Guards itself. REQUIRES: they were fetched. */
 void sst_probes_look(struct sst_probe *probes, size_t count);
 
 /* Reads in place through the mapping, or copies; holds a reference. Guards itself against SIGBUS. */

@@ -101,10 +101,13 @@ static void call_check(nokv_db *db, struct call *c, const struct wanted *w, cons
         answer_check(c, n, w->versions[c->ids[n]]);
 }
 
+/* With each way of reading the value log one of reading tables, through a cache that is too small for them. */
 static void multi_fixture_init(struct fixture *f, nokv_vlog_read model)
 {
     fixture_init(f);
     f->options.vlog_read = model;
+    f->options.sst_read = (nokv_io_model)(NOKV_IO_STD + (model + 1) % 4);
+    f->options.block_cache_bytes = 64 << 10;
     f->options.vlog_segment_bytes = 1 << 20;
 }
 
@@ -433,6 +436,46 @@ static void test_allocation_failures(void **state)
     }
 }
 
+/* The same for the blocks of tables that are read with calls: a read that fails once is nobody's error. */
+static void test_failed_block_reads(void **state)
+{
+    (void)state;
+    static struct call c;
+    static const nokv_io_model models[] = {NOKV_IO_STD, NOKV_IO_DIRECT, NOKV_IO_URING};
+    for (size_t m = 0; m < ARRAY_COUNT(models); m++) {
+        struct fixture f;
+        struct wanted w = {0};
+        uint64_t rng = 10;
+        multi_fixture_init(&f, NOKV_VLOG_READ_MMAP);
+        f.options.sst_read = models[m];
+        f.options.value_separation_min = f.options.value_direct_min = UINT32_MAX; /* more than fits into the cache */
+        fixture_open(&f);
+        mixed_fill(&f, &w, &rng);
+        call_all(&c);
+        uint64_t k = 1;
+        for (bool failed = true; failed; k += 1 + k / 4) { /* until a call has fewer reads */
+            sim_fail(f.sim, IO_OP_READ, IO_SST, k, 5, false);
+            call_check(f.db, &c, &w, NULL);
+            failed = sim_failed(f.sim);
+            sim_fail_clear(f.sim);
+        }
+        assert_true(k > 20);
+        sim_fail(f.sim, IO_OP_READ, IO_SST, 1, 5, true);
+        nokv_status status = call_run(f.db, &c, NULL);
+        size_t failed = 0;
+        for (size_t n = 0; n < c.count; n++) {
+            failed += c.statuses[n] == NOKV_ERR_IO;
+            if (c.statuses[n] != NOKV_ERR_IO)
+                answer_check(&c, n, w.versions[c.ids[n]]);
+        }
+        assert_in_range(failed, 1, c.count - 1);
+        assert_int_equal(status, NOKV_ERR_IO);
+        sim_fail_clear(f.sim);
+        call_check(f.db, &c, &w, NULL);
+        fixture_deinit(&f);
+    }
+}
+
 /* ---- what it costs ---------------------------------------------------------------------------------------------- */
 
 static uint64_t read_calls(nokv_db *db)
@@ -449,6 +492,7 @@ static void test_hot_calls(void **state)
     struct fixture f;
     struct wanted w = {0};
     multi_fixture_init(&f, NOKV_VLOG_READ_MMAP);
+    f.options.sst_read = NOKV_IO_MMAP;
     fixture_open(&f);
     for (uint64_t i = 0; i < KEYS; i++)
         put_mixed(&f, &w, i, 1);
@@ -471,10 +515,15 @@ static void test_hot_calls(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_answers),      cmocka_unit_test(test_immutables),
-        cmocka_unit_test(test_values_stay),  cmocka_unit_test(test_bad_keys),
-        cmocka_unit_test(test_bad_calls),    cmocka_unit_test(test_damage),
-        cmocka_unit_test(test_failed_reads), cmocka_unit_test(test_allocation_failures),
+        cmocka_unit_test(test_answers),
+        cmocka_unit_test(test_immutables),
+        cmocka_unit_test(test_values_stay),
+        cmocka_unit_test(test_bad_keys),
+        cmocka_unit_test(test_bad_calls),
+        cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_failed_reads),
+        cmocka_unit_test(test_allocation_failures),
+        cmocka_unit_test(test_failed_block_reads),
         cmocka_unit_test(test_hot_calls),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
