@@ -112,6 +112,7 @@ static void nk_multi_get(void *session, unsigned count, const struct bytes *keys
     struct session *s = session;
     nokv_slice slices[ENGINE_BATCH_MAX];
     nokv_status statuses[ENGINE_BATCH_MAX];
+    slices[0] = (nokv_slice){0}; /* the compiler knows of no count above 0 */
     for (unsigned i = 0; i < count; i++)
         slices[i] = (nokv_slice){keys[i].data, keys[i].size};
     check(nokv_multi_get(s->db, count, slices, NULL, s->values, statuses), "multi_get");

@@ -9,7 +9,8 @@
  * nokv_value_writer belong to one thread at a time. Snapshots may be shared.
  *
  * Errors: every fallible function returns a nokv_status and leaves its out-parameters untouched when that is not
- * NOKV_OK. nokv_error_message() says, per thread, what went wrong last, where it was noticed and what to do.
+ * NOKV_OK (but for nokv_get_copy() and nokv_multi_get(), which say so). nokv_error_message() says, per thread, what
+ * went wrong last, where it was noticed and what to do.
  *
  * Durability: see nokv_sync. By default an acknowledged write survives the death of the process (kill -9), and a power
  * cut may lose the newest writes, never one in the middle and never half a batch.
@@ -266,7 +267,8 @@ NOKV_API void nokv_value_writer_abandon(nokv_value_writer *writer); /* NULL is a
  */
 NOKV_API NOKV_MUST_CHECK nokv_status nokv_get(nokv_db *db, const void *key, size_t key_size,
                                               const nokv_read_options *options, nokv_value *out_value);
-/* Release what nokv_get() pinned; any thread may do it. A zeroed nokv_value is accepted. Clears it. */
+/* Release what nokv_get() or nokv_multi_get() pinned; any thread may do it. A zeroed nokv_value is accepted. Clears it.
+ */
 NOKV_API void nokv_value_release(nokv_value *value);
 /*
  * Copy the value to `buffer` (capacity bytes) and its full size to *out_size. TOO_LARGE, with *out_size set, when it
@@ -284,6 +286,31 @@ NOKV_API NOKV_MUST_CHECK nokv_status nokv_get_copy(nokv_db *db, const void *key,
 NOKV_API NOKV_MUST_CHECK nokv_status nokv_get_range(nokv_db *db, const void *key, size_t key_size,
                                                     const nokv_read_options *options, uint64_t off, void *buffer,
                                                     size_t size, size_t *out_size, uint64_t *out_value_size);
+
+/*
+ * Read many keys in one call: as nokv_get() of each at one and the same moment, and clearly faster. What is in memory
+ * is looked up side by side; what is not is asked of the device together, tables first, then the value log, so that a
+ * cold call of 64 keys waits for a few reads one after the other and not for 64 or 128. `keys`, `out_values` and
+ * `out_statuses` are arrays of `count`, in any order, with repetitions if you like; key i is answered by
+ * out_statuses[i]:
+ *
+ *      NOKV_OK                 out_values[i] must be released, as one of nokv_get()
+ *      NOKV_ERR_NOT_FOUND      it is not there; out_values[i] is zeroed (and may be released, which does nothing)
+ *      anything else           this key could not be read: INVALID (empty key), TOO_LARGE, CORRUPT, IO, NO_MEMORY,
+ *                              NOT_SUPPORTED; out_values[i] is zeroed
+ *
+ * All keys are read in one state of the database: that of options->snapshot, or what is acknowledged at the call.
+ * Returns NOKV_OK when every key was found or not found; otherwise the first of the other statuses (with its message),
+ * all other keys being answered nevertheless: look at out_statuses, and release what was found.
+ * When the call as a whole fails, every key has that status and nothing is to be released: INVALID (options without
+ * struct_size; an array that is NULL), NO_MEMORY (for the call's own memory, up to some 200 KiB).
+ * `count` may be 0 (NOKV_OK) or any number; 256 keys at the most are on their way at once. Keys are borrowed for the
+ * call. Thread-safe, as nokv_get().
+ */
+#define NOKV_HAVE_MULTI_GET 1
+NOKV_API NOKV_MUST_CHECK nokv_status nokv_multi_get(nokv_db *db, size_t count, const nokv_slice *keys,
+                                                    const nokv_read_options *options, nokv_value *out_values,
+                                                    nokv_status *out_statuses);
 
 /* A consistent view of the whole database at this moment. Keeps superseded versions alive: release it. */
 NOKV_API NOKV_MUST_CHECK nokv_status nokv_snapshot_create(nokv_db *db, const nokv_snapshot **out_snapshot);

@@ -11,6 +11,8 @@
  *   ahead.c       values that an iterator reads ahead    stats.c    figures
  *   warm.c        what is to be in memory
  *   dump.c, verify.c  inspection
+ *   multi_get.c   many keys in one call                  stats.c    figures
+ *   ahead.c       values that an iterator reads ahead    dump.c, verify.c  inspection
  *
  * Locks, in the order in which they may be taken: write_mu, mu, sync_mu, obsolete_mu. Readers take none of them: they
  * see one immutable `struct view`, published in `view` and reclaimed with epochs.
@@ -188,6 +190,7 @@ struct nokv_db {
     _Atomic bool tables_fit;            /* all tables have room in memory; relaxed; writer: who holds mu */
     struct coldness values_cold;        /* are small values of the value log in memory? */
     _Atomic uint64_t references;        /* iterators and snapshots that close must not find */
+    _Atomic uint32_t hot_groups;        /* in a row, of nokv_multi_get, that found all cached; relaxed: a guess */
 
     struct counter_slot counters[COUNTER_SLOTS];
 };
@@ -344,6 +347,36 @@ struct view *db_view_acquire(struct nokv_db *db);
 struct counter_slot *db_counters(struct nokv_db *db);
 /* What a read sees. After the view was loaded: I1 of install.c. */
 uint64_t db_read_seq(const struct nokv_db *db, const nokv_snapshot *snapshot);
+/* The current view with a reference, and what is to be read in it: a sequence number up to which the view has
+ * everything, the segments of direct values included: I1 of install.c. REQUIRES: thread registered. */
+struct view *db_view_acquire_at(struct nokv_db *db, const nokv_snapshot *snapshot, uint64_t *out_seq);
+
+/* What one lookup found, and what keeps it in place. */
+struct found {
+    struct lookup lookup;
+    struct memtable *mem; /* or */
+    struct sst_reader *table;
+};
+
+/* A value that was found: in place, or where it is in the value log. Either holds a pin. */
+struct located {
+    nokv_value value;        /* segment NULL */
+    struct segment *segment; /* pinned */
+    struct vlog_pointer pointer;
+};
+
+/* Look in the memtables; what is not found there may be in the tables. REQUIRES: the view stays. */
+void db_find_in_memory(const struct view *v, struct slice key, uint64_t seq, struct found *out_found);
+/* ... and in the tables. */
+enum nokv_status db_find(const struct view *v, struct slice key, uint64_t seq, struct found *out_found) MUST_CHECK;
+/* Pin what was found; takes its holder. NOT_FOUND: absent or deleted; NOT_SUPPORTED, CORRUPT. REQUIRES: the view stays
+ * during the call, the thread is registered. */
+enum nokv_status db_found_locate(const struct view *v, struct found *f, struct located *out) MUST_CHECK;
+/* Give out what was located in the value log (segment not NULL); the pin goes into the value, or is dropped. `request`:
+ * a read of it that was prepared and done, whose buffer is the caller's unless it has become the value's, and is NULL
+ * then. NULL: none was. */
+enum nokv_status db_located_fetch(struct located *l, struct slice key, struct io_read_request *request,
+                                  nokv_value *out_value) MUST_CHECK;
 
 /* ---- ahead.c: the entries that an iterator comes to next, and their values; one thread -----------------------------
  */

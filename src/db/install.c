@@ -4,7 +4,9 @@
  *
  * [I1] A reader loads the view first and the visible sequence number after it. What it then sees is a prefix of the
  *      history: everything in that view up to that number. (The other way round, a compaction that was installed
- * between the two loads might have dropped versions that only the older number sees.)
+ * between the two loads might have dropped versions that only the older number sees.) Then it looks whether the view
+ *      is still the same, and begins again if not: the memtable in it goes on growing, and what comes in may point to a
+ *      segment of the value log that only the next view has.
  * [I2] One edit is installed at a time (`installing`), in the order in which it was made durable.
  * [I3] A table is marked removed only after the edit that removes it is durable; its file goes with its last reference.
  * [I4] Once an edit may be in the MANIFEST, the files that it names stay: a failed append that is not soft (no space,

@@ -20,15 +20,8 @@ struct counter_slot *db_counters(struct nokv_db *db)
     return &db->counters[epoch_thread_index() % COUNTER_SLOTS];
 }
 
-/* What one lookup found, and what keeps it in place. */
-struct found {
-    struct lookup lookup;
-    struct memtable *mem; /* or */
-    struct table *table;
-};
-
 /* REQUIRES: inside an epoch section, or with a reference to the view. */
-static enum nokv_status view_get(const struct view *v, struct slice key, uint64_t seq, struct found *out)
+static inline void memtables_get(const struct view *v, struct slice key, uint64_t seq, struct found *out)
 {
     memtable_get(v->mem, key, seq, &out->lookup);
     out->mem = v->mem;
@@ -36,10 +29,19 @@ static enum nokv_status view_get(const struct view *v, struct slice key, uint64_
         memtable_get(v->immutables[i], key, seq, &out->lookup);
         out->mem = v->immutables[i];
     }
+}
+
+/* REQUIRES: as above. */
+static inline enum nokv_status view_get(const struct view *v, struct slice key, uint64_t seq, struct found *out)
+{
+    struct table *table;
+    memtables_get(v, key, seq, out);
     if (out->lookup.found)
         return NOKV_OK;
     out->mem = NULL;
-    return version_get(v->version, key, seq, &out->lookup, &out->table);
+    TRY(version_get(v->version, key, seq, &out->lookup, &table));
+    out->table = table ? table->reader : NULL;
+    return NOKV_OK;
 }
 
 uint64_t db_read_seq(const struct nokv_db *db, const nokv_snapshot *snapshot)
@@ -50,7 +52,7 @@ uint64_t db_read_seq(const struct nokv_db *db, const nokv_snapshot *snapshot)
 }
 
 /* Not found, deleted, or a kind that gets do not resolve yet. */
-static enum nokv_status found_check(const struct found *f)
+static inline enum nokv_status found_check(const struct found *f)
 {
     if (!f->lookup.found || tag_kind(f->lookup.tag) == KEY_TOMBSTONE)
         return NOKV_ERR_NOT_FOUND;
@@ -59,14 +61,7 @@ static enum nokv_status found_check(const struct found *f)
     return NOKV_OK;
 }
 
-/* A value that was found: in place, or where it is in the value log. Either holds a pin. */
-struct located {
-    nokv_value value;        /* segment NULL */
-    struct segment *segment; /* pinned */
-    struct vlog_pointer pointer;
-};
-
-static enum nokv_status located_set(const struct view *v, struct found *f, struct located *out)
+static inline enum nokv_status located_set(const struct view *v, struct found *f, struct located *out)
 {
     if (UNLIKELY(tag_kind_byte(f->lookup.tag) == KEY_VALUE_POINTER)) {
         TRY(segment_follow(v->segments, f->lookup.value, &out->pointer, &out->segment));
@@ -83,11 +78,57 @@ static enum nokv_status located_set(const struct view *v, struct found *f, struc
         out->value._pin = TAKE(f->lookup.holder);
         out->value._kind = PIN_BLOCK;
     } else {
-        sst_reader_pin(f->table->reader);
-        out->value._pin = f->table->reader;
+        sst_reader_pin(f->table);
+        out->value._pin = f->table;
         out->value._kind = PIN_TABLE;
     }
     return NOKV_OK;
+}
+
+void db_find_in_memory(const struct view *v, struct slice key, uint64_t seq, struct found *out_found)
+{
+    memtables_get(v, key, seq, out_found);
+}
+
+enum nokv_status db_find(const struct view *v, struct slice key, uint64_t seq, struct found *out_found)
+{
+    return view_get(v, key, seq, out_found);
+}
+
+enum nokv_status db_found_locate(const struct view *v, struct found *f, struct located *out)
+{
+    enum nokv_status status = found_check(f);
+    if (LIKELY(status == NOKV_OK))
+        status = located_set(v, f, out);
+    if (UNLIKELY(f->lookup.holder != NULL))
+        cache_block_unref(TAKE(f->lookup.holder)); /* nothing is borrowed from it */
+    return status;
+}
+
+/*
+ * REQUIRES: inside an epoch section. The loop: a view's memtable goes on growing, and what is written into it may point
+ * to a segment of the value log that is younger than the view. Whoever sees such an entry's sequence number then sees
+ * the view that has the segment too, since that was published first. (No new view can have the address of this one
+ * while we are inside.)
+ */
+static inline struct view *view_load_at(struct nokv_db *db, const nokv_snapshot *snapshot, uint64_t *out_seq)
+{
+    struct view *v = atomic_load_explicit(&db->view, memory_order_seq_cst), *before;
+    do {
+        before = v;
+        *out_seq = db_read_seq(db, snapshot);
+        v = atomic_load_explicit(&db->view, memory_order_seq_cst);
+    } while (UNLIKELY(v != before));
+    return v;
+}
+
+struct view *db_view_acquire_at(struct nokv_db *db, const nokv_snapshot *snapshot, uint64_t *out_seq)
+{
+    epoch_enter();
+    struct view *v = view_load_at(db, snapshot, out_seq);
+    view_ref(v); /* the database's own reference cannot go while we are inside */
+    epoch_exit();
+    return v;
 }
 
 /* Find the key; no value is read yet. */
@@ -98,8 +139,9 @@ static enum nokv_status db_locate(struct nokv_db *db, struct slice key, const no
     struct counter_slot *counters = db_counters(db);
     atomic_fetch_add_explicit(&counters->gets, 1, memory_order_relaxed);
     epoch_enter();
-    struct view *v = atomic_load_explicit(&db->view, memory_order_seq_cst);
-    enum nokv_status status = view_get(v, key, db_read_seq(db, snapshot), &f);
+    uint64_t seq;
+    struct view *v = view_load_at(db, snapshot, &seq);
+    enum nokv_status status = view_get(v, key, seq, &f);
     if (LIKELY(status == NOKV_OK))
         status = found_check(&f);
     if (LIKELY(status == NOKV_OK))
@@ -134,8 +176,21 @@ static enum nokv_status value_copy(struct located *l, struct slice key, nokv_val
     return NOKV_OK;
 }
 
-/* Give out what was located in the value log; the pin goes into the value, or is dropped. */
-static enum nokv_status value_fetch(struct located *l, struct slice key, nokv_value *out_value)
+/* The value as it came with a read that somebody has done ahead. False: it did not, or is not sound. */
+static bool value_take(const struct located *l, struct slice key, struct io_read_request *request,
+                       nokv_value *out_value)
+{
+    struct slice value;
+    if (request == NULL ||
+        vlog_read_finish(segment_reader_now(l->segment), &l->pointer, key, request, &value) != NOKV_OK)
+        return false;
+    segment_unpin(l->segment);
+    *out_value = (nokv_value){.data = value.data, .size = value.size, ._pin = TAKE(request->buffer), ._kind = PIN_HEAP};
+    return true;
+}
+
+enum nokv_status db_located_fetch(struct located *l, struct slice key, struct io_read_request *request,
+                                  nokv_value *out_value)
 {
     struct slice in_place;
     enum nokv_status status = segment_read_in_place(l->segment, &l->pointer, key, &in_place);
@@ -144,6 +199,8 @@ static enum nokv_status value_fetch(struct located *l, struct slice key, nokv_va
             (nokv_value){.data = in_place.data, .size = in_place.size, ._pin = l->segment, ._kind = PIN_SEGMENT};
         return NOKV_OK;
     }
+    if (status == NOKV_OK && value_take(l, key, request, out_value))
+        return NOKV_OK;
     if (status == NOKV_OK)
         status = value_copy(l, key, out_value);
     if (status != NOKV_OK)
@@ -157,7 +214,7 @@ nokv_status nokv_get(nokv_db *db, const void *key, size_t key_size, const nokv_r
     struct located l = {0};
     TRY(locate(db, key, key_size, options, &l));
     if (UNLIKELY(l.segment != NULL))
-        return value_fetch(&l, slice_make(key, key_size), out_value);
+        return db_located_fetch(&l, slice_make(key, key_size), NULL, out_value);
     *out_value = l.value;
     return NOKV_OK;
 }

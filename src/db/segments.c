@@ -72,7 +72,7 @@ static enum nokv_status reader_open(struct segment *s, struct vlog_reader **out_
     return NOKV_OK;
 }
 
-static enum nokv_status segment_reader(struct segment *s, struct vlog_reader **out_reader)
+enum nokv_status segment_reader(struct segment *s, struct vlog_reader **out_reader)
 {
     *out_reader = segment_reader_now(s);
     return LIKELY(*out_reader != NULL) ? NOKV_OK : reader_open(s, out_reader);

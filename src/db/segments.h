@@ -94,6 +94,8 @@ static inline struct vlog_reader *segment_reader_now(const struct segment *s)
 {
     return atomic_load_explicit(&s->reader, memory_order_acquire);
 }
+/* The same, opened if it was not yet. NOT_FOUND, CORRUPT, IO, NO_MEMORY. */
+enum nokv_status segment_reader(struct segment *s, struct vlog_reader **out_reader) MUST_CHECK;
 /* The whole value, copied: *out_value lies in *out_memory, which the caller frees with mem_free. */
 enum nokv_status segment_read_whole(struct segment *s, const struct vlog_pointer *p, struct slice user_key,
                                     uint8_t **out_memory, struct slice *out_value) MUST_CHECK;

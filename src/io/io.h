@@ -189,6 +189,22 @@ bool io_map_advise(const struct io_map *map, size_t off, size_t size, enum io_ad
 uint64_t io_map_resident(const struct io_map *map, size_t off, size_t size);
 
 /*
+ * Pages of mappings that will be read soon, neighbours joined. Zero-initialised; each piece that is not in the page
+ * cache is asked for, without waiting, when one that is no neighbour follows it, or at the end.
+ */
+struct io_hints {
+    const struct io_map *map;
+    size_t off, end; /* the piece that may still grow */
+    size_t cold;     /* pieces that were asked for */
+};
+/* REQUIRES: inside the mapping, which stays until the end. One thread. */
+void io_hints_add(struct io_hints *hints, const struct io_map *map, size_t off, size_t size);
+void io_hints_end(struct io_hints *hints);
+/* How many pages the kernel has read for this thread so far, for page faults and for calls; 0 where it does not say.
+ * One system call. */
+uint64_t io_thread_pages_read(void);
+
+/*
  * Call fn(arg) with a SIGBUS that its reads of mapped files raise turned into IO for this call. Wherever fn reads
  * mapped bytes it holds nothing that its frames would have to release, because they are skipped over: no lock, no
  * memory. Calls nest, and a fault belongs to the innermost. Costs some ten nanoseconds, no system call. A SIGBUS

@@ -378,6 +378,22 @@ enum nokv_status version_get(const struct version *v, struct slice user_key, uin
     return candidates_get(candidates, count, user_key, hash, seq, out_lookup, out_table);
 }
 
+size_t version_candidates_max(const struct version *v)
+{
+    return u64_min(v->levels[0].count + LEVELS_MAX, CANDIDATES_MAX);
+}
+
+bool version_candidates(const struct version *v, struct slice user_key, uint64_t hash, struct sst_reader **out_readers,
+                        uint32_t *out_count)
+{
+    struct table *candidates[CANDIDATES_MAX];
+    size_t level0_seen = 0, count = candidates_collect(v, user_key, hash, candidates, &level0_seen);
+    for (size_t i = 0; i < count; i++)
+        out_readers[i] = candidates[i]->reader;
+    *out_count = (uint32_t)count;
+    return level0_seen == v->levels[0].count;
+}
+
 /* ---- iterators ------------------------------------------------------------------------------------------------ */
 
 size_t version_iter_count(const struct version *v)

@@ -77,6 +77,15 @@ enum nokv_status version_get(const struct version *v, struct slice user_key, uin
                              struct table **out_table) MUST_CHECK;
 
 /*
+ * For whoever looks up many keys: the tables that may hold the key, newest first; asks for their filter lines ahead of
+ * the first look. `hash` is sst_key_hash(user_key); `out_readers` has room for version_candidates_max(v). False: there
+ * are more than that (level 0 under heavy debt): use version_get.
+ */
+size_t version_candidates_max(const struct version *v);
+bool version_candidates(const struct version *v, struct slice user_key, uint64_t hash, struct sst_reader **out_readers,
+                        uint32_t *out_count) MUST_CHECK;
+
+/*
  * Append one iterator per level-0 table and one per further level that has tables to `out_iters`, which has room for
  * version_iter_count(v). They borrow the version. On failure none is left.
  */

@@ -56,16 +56,21 @@ static inline unsigned sst_index_count_below(const uint64_t *n, uint64_t t)
     return a + b + c + d;
 }
 
-/* The first leaf that is not below `t`; count or more: none; UINT64_MAX: a node that does not exist was named. In a
- * sound index the last leaf is 2^64 - 1, so that there always is a child to go to. */
+/* One level down from node `i` of level `l`: the child, or UINT64_MAX when there is no such node. In a sound index the
+ * last leaf is 2^64 - 1, so that there always is a child to go to. */
+static inline uint64_t sst_index_step(const struct sst_index *x, unsigned l, uint64_t i, uint64_t t)
+{
+    if (UNLIKELY(i >= x->nodes[l]))
+        return UINT64_MAX;
+    return i * SST_INDEX_FANOUT + sst_index_count_below(x->levels[l] + i * SST_INDEX_FANOUT, t);
+}
+
+/* The first leaf that is not below `t`; count or more: none; UINT64_MAX: a node that does not exist was named. */
 static inline uint64_t sst_index_descend(const struct sst_index *x, uint64_t t)
 {
     uint64_t i = 0;
-    for (unsigned l = 0; l < x->level_count; l++) {
-        if (UNLIKELY(i >= x->nodes[l]))
-            return UINT64_MAX;
-        i = i * SST_INDEX_FANOUT + sst_index_count_below(x->levels[l] + i * SST_INDEX_FANOUT, t);
-    }
+    for (unsigned l = 0; l < x->level_count && LIKELY(i != UINT64_MAX); l++)
+        i = sst_index_step(x, l, i, t);
     return i;
 }
 
@@ -78,26 +83,42 @@ int sst_separator_compare(const struct sst_index *x, const struct sst_separator 
 /* The first block whose separator is not below `target`, or count; -1 for malformed bytes. For what _search leaves. */
 int64_t sst_index_search_ties(const struct sst_index *x, struct ikey target, uint64_t t, uint64_t first);
 
-/* The block in which `target` is if it is anywhere, and else the one with what follows it; count: behind all of them;
- * -1: malformed bytes. Pure reading. */
-static inline int64_t sst_index_search(const struct sst_index *x, struct ikey target)
+/* A search in three parts, of which only the descent between these two is long. True: *out_t is what to descend with;
+ * false: no need to, *out_block is the answer. */
+static inline bool sst_index_begin(const struct sst_index *x, struct ikey target, uint64_t *out_t, int64_t *out_block)
 {
     size_t common = x->common.size;
     if (common != 0) {
         size_t n = target.user.size < common ? target.user.size : common;
         int c = n ? memcmp(target.user.data, x->common.data, n) : 0;
-        if (c > 0)
-            return x->count;
-        if (c < 0 || n < common)
-            return 0;
+        if (c > 0 || c < 0 || n < common) {
+            *out_block = c > 0 ? x->count : 0;
+            return false;
+        }
     }
-    uint64_t t = key_prefix(target.user, common);
-    uint64_t i = sst_index_descend(x, t);
+    *out_t = key_prefix(target.user, common);
+    return true;
+}
+
+/* `i`: where the descent has ended. */
+static inline int64_t sst_index_end(const struct sst_index *x, struct ikey target, uint64_t t, uint64_t i)
+{
     if (UNLIKELY(i >= x->count))
         return i == UINT64_MAX ? -1 : (int64_t)x->count;
     if (LIKELY(x->levels[x->level_count - 1][i] != t))
         return (int64_t)i;
     return sst_index_search_ties(x, target, t, i);
+}
+
+/* The block in which `target` is if it is anywhere, and else the one with what follows it; count: behind all of them;
+ * -1: malformed bytes. Pure reading. */
+static inline int64_t sst_index_search(const struct sst_index *x, struct ikey target)
+{
+    uint64_t t;
+    int64_t block;
+    if (!sst_index_begin(x, target, &t, &block))
+        return block;
+    return sst_index_end(x, target, t, sst_index_descend(x, t));
 }
 
 /* ---- building -------------------------------------------------------------------------------------------------- */

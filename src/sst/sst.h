@@ -101,6 +101,45 @@ enum nokv_status sst_reader_get(struct sst_reader *r, struct slice user_key, uin
 /* Touch the filter line that a get will need, ahead of time. */
 void sst_reader_prefetch(const struct sst_reader *r, uint64_t hash);
 
+/*
+ * Many keys at once, each in the tables that may have it: what one key waits for, memory or the disk, goes on while the
+ * others are looked at.
+ *
+ *      NEXT ──plan──► BLOCK ──look──► FOUND, ABSENT, or NEXT again: in the table behind
+ *        └──────────► ABSENT, ASK ◄──────┘
+ */
+enum sst_probe_state {
+    SST_PROBE_NEXT,   /* to be planned, from readers[at] on */
+    SST_PROBE_BLOCK,  /* readers[at] may hold it, in one block, which was asked of the memory */
+    SST_PROBE_FOUND,  /* in readers[at]: `lookup` */
+    SST_PROBE_ABSENT, /* none of the readers holds it */
+    SST_PROBE_ASK,    /* not decided here, the block was not verified yet, or something is wrong: sst_reader_get() */
+};
+
+struct sst_probe {
+    /* set by the caller */
+    struct slice user_key;
+    uint64_t hash, seq;
+    struct sst_reader *const *readers; /* newest first; kept by the caller */
+    uint32_t reader_count;
+    /* begin with 0, NEXT and NULL */
+    uint32_t at;
+    enum sst_probe_state state;
+    struct cache_block *held; /* a BLOCK of a table that copies: a reference, until it was looked at */
+    /* of a BLOCK */
+    uint64_t block, off, size;
+    struct lookup lookup; /* as that of sst_reader_get() */
+};
+
+/* By filter and index: those in NEXT get to BLOCK, ABSENT or ASK, or stay in NEXT with another table. Guards itself. */
+void sst_probes_plan(struct sst_probe *probes, size_t count);
+/* Bring the blocks of those in BLOCK. Mapped ones that are not in the page cache: begin to read them, without waiting,
+ * `only_new`: asking only about those that nobody has read yet, for which alone it costs no system call to know that
+ * they may be cold. Those of tables that copy: read all that the cache does not have, together. */
+void sst_probes_fetch(struct sst_probe *probes, size_t count, bool only_new, struct io_hints *hints);
+/* In the blocks: those in BLOCK get to FOUND, NEXT, ABSENT or ASK. Guards itself. REQUIRES: they were fetched. */
+void sst_probes_look(struct sst_probe *probes, size_t count);
+
 /* Reads in place through the mapping, or copies; holds a reference. Guards itself against SIGBUS. */
 enum nokv_status sst_iter_create(struct sst_reader *r, struct iter **out_iter) MUST_CHECK;
 /*

@@ -38,6 +38,7 @@ enum {
     RUN_CHUNKS = 64,                         /* read at once: 4 MiB */
     CACHED_TRUSTED = 4096,
     CACHED_ASK = 16,
+    HINT_MAX = 1 << 20, /* of a larger value this much is read ahead */
 };
 
 static_assert(BIT_BYTES <= (int)VLOG_RECORD_HEADER, "no two records in one bit");
@@ -448,6 +449,41 @@ enum nokv_status vlog_read_finish(const struct vlog_reader *r, const struct vlog
     if (request->got < t.end - request->off)
         return segment_bad(&r->segment, t.off, "the file has become shorter");
     return target_check_record(&t, (const uint8_t *)request->buffer + (t.off - request->off), out_value);
+}
+
+/* ---- many values at once ----------------------------------------------------------------------------------------- */
+
+void vlog_read_prefetch(const struct vlog_reader *r, const struct vlog_pointer *p)
+{
+    const uint8_t *data = atomic_load_explicit(&r->data, memory_order_acquire);
+    if (data != NULL && p->off < r->segment.end)
+        record_prefetch(r, data, p->off);
+}
+
+/* A mapping is also made where values are copied: it is the one way to know what is in the page cache. Has it been read
+ * through the mapping (and so, once, in memory)? Copies leave no trace of that kind. */
+static void hint_mapped(struct vlog_reader *r, const struct target *t, bool only_new, struct io_hints *hints)
+{
+    const uint8_t *data = atomic_load_explicit(&r->data, memory_order_acquire);
+    bool leaves_trace = is_mapped(r, t->value_size) || is_mapped_if_cached(r, t->value_size);
+    if (only_new && (!leaves_trace || is_verified(r, t->off)))
+        return;
+    if (data == NULL && map_make(r, &data) != NOKV_OK)
+        return;
+    io_hints_add(hints, &r->map, t->off, u64_min(t->end - t->off, HINT_MAX));
+}
+
+bool vlog_read_plan(struct vlog_reader *r, const struct vlog_pointer *p, struct slice user_key, bool only_new,
+                    struct io_hints *hints, struct io_read_request *out_request)
+{
+    struct target t;
+    if (r->writer || target_make(&r->segment, r->segment.end, p, user_key, &t) != NOKV_OK)
+        return false;
+    if (io_file_model(r->file) != IO_STD)
+        return vlog_read_prepare(r, p, user_key, out_request);
+    if (r->segment.is_sealed)
+        hint_mapped(r, &t, only_new, hints);
+    return false;
 }
 
 /* ---- open ------------------------------------------------------------------------------------------------------ */

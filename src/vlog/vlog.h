@@ -173,6 +173,15 @@ bool vlog_read_prepare(const struct vlog_reader *r, const struct vlog_pointer *p
 enum nokv_status vlog_read_finish(const struct vlog_reader *r, const struct vlog_pointer *p, struct slice user_key,
                                   const struct io_read_request *request, struct slice *out_value) MUST_CHECK;
 
+/*
+ * For whoever is about to read many values, in place or not: ask the memory for the record's first bytes. Then, if the
+ * disk may have to be asked: true when the value can be read with others at one go (*out_request is as that of
+ * vlog_read_prepare); else what is not in the page cache goes to `hints`. `only_new`: see sst_probes_hint().
+ */
+void vlog_read_prefetch(const struct vlog_reader *r, const struct vlog_pointer *p);
+bool vlog_read_plan(struct vlog_reader *r, const struct vlog_pointer *p, struct slice user_key, bool only_new,
+                    struct io_hints *hints, struct io_read_request *out_request);
+
 /* ---- source: one segment, read for moving values out of it; one thread ------------------------------------------ */
 
 struct vlog_source;

@@ -12,7 +12,7 @@
 #include "oracle.h"
 #include "test.h"
 
-enum { SNAPSHOT_SLOTS = 5, PIN_SLOTS = 8, ITER_SLOTS = 3, REMEMBERED = 4, PROBE_BYTES = 70000 };
+enum { MULTI_MAX = 700, SNAPSHOT_SLOTS = 5, PIN_SLOTS = 8, ITER_SLOTS = 3, REMEMBERED = 4, PROBE_BYTES = 70000 };
 
 struct held_snapshot {
     const nokv_snapshot *snapshot;
@@ -53,9 +53,9 @@ struct run {
 
 const char *op_name(enum op_kind kind)
 {
-    static const char *const names[OP_KIND_COUNT] = {"put",     "delete",   "batch",  "get",      "pin",
-                                                     "iterate", "snapshot", "scan",   "flush",    "compact",
-                                                     "idle",    "verify",   "reopen", "read-only"};
+    static const char *const names[OP_KIND_COUNT] = {"put",     "delete",  "batch",    "get",    "multi-get",
+                                                     "pin",     "iterate", "snapshot", "scan",   "flush",
+                                                     "compact", "idle",    "verify",   "reopen", "read-only"};
     return names[kind];
 }
 
@@ -324,6 +324,47 @@ static void op_get(struct run *r)
     }
 }
 
+/* The answer for one of many keys; it is released. */
+static void check_answer(struct run *r, nokv_slice key, uint64_t id, nokv_status status, nokv_value *value)
+{
+    if (key.size == 0)
+        CHECK(status == NOKV_ERR_INVALID);
+    else if (key.size > NOKV_KEY_SIZE_MAX)
+        CHECK(status == NOKV_ERR_TOO_LARGE);
+    else
+        CHECK(status == (id == 0 ? NOKV_ERR_NOT_FOUND : NOKV_OK));
+    if (status == NOKV_OK)
+        CHECK(oracle_value_matches(&r->u, id, value->data, value->size));
+    else
+        CHECK(value->data == NULL && value->_pin == NULL);
+    nokv_value_release(value);
+}
+
+/* Keys that may be there, and one that may be anything, since there is one place for such. */
+static void op_multi_get(struct run *r)
+{
+    nokv_slice keys[MULTI_MAX] = {{0}};
+    nokv_value values[MULTI_MAX];
+    nokv_status statuses[MULTI_MAX];
+    uint64_t ids[MULTI_MAX];
+    nokv_read_options options = {.struct_size = sizeof options};
+    const struct state *state = draw_view(r, &options.snapshot);
+    size_t count = one_in(r, 10) ? draw(r, MULTI_MAX + 1) : draw(r, 40),
+           odd = one_in(r, 4) ? draw(r, count + 1) : count;
+    for (size_t i = 0; i < count; i++) {
+        struct slice key = i == odd ? draw_target(r) : r->u.keys[draw_key(r)];
+        size_t index = universe_find(&r->u, key);
+        ids[i] = index < r->u.count ? state->ids[index] : 0;
+        keys[i] = (nokv_slice){.data = key.data, .size = key.size};
+    }
+    nokv_status status =
+        nokv_multi_get(r->db, count, keys, options.snapshot || one_in(r, 2) ? &options : NULL, values, statuses);
+    bool is_bad = odd < count && (keys[odd].size == 0 || keys[odd].size > NOKV_KEY_SIZE_MAX);
+    CHECK(status == (is_bad ? statuses[odd] : NOKV_OK));
+    for (size_t i = 0; i < count; i++)
+        check_answer(r, keys[i], ids[i], statuses[i], &values[i]);
+}
+
 static void pin_release(struct run *r, struct held_value *p)
 {
     if (p->id == 0)
@@ -563,6 +604,7 @@ static void op_read_only(struct run *r)
     op_scan(r);
     for (int i = 0; i < 10; i++)
         op_get(r);
+    op_multi_get(r);
     op_iterate(r);
     CHECK(nokv_put(r->db, "a", 1, "b", 1, NULL) == NOKV_ERR_READ_ONLY);
     CHECK(nokv_flush(r->db) == NOKV_ERR_READ_ONLY);
@@ -587,6 +629,9 @@ static void op_run(struct run *r, enum op_kind kind)
         break;
     case OP_GET:
         op_get(r);
+        break;
+    case OP_MULTI_GET:
+        op_multi_get(r);
         break;
     case OP_PIN:
         op_pin(r);

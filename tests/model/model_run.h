@@ -16,6 +16,7 @@ enum op_kind {
     OP_DELETE,
     OP_BATCH,
     OP_GET,
+    OP_MULTI_GET,
     OP_PIN,      /* hold a value, or look at a held one again and release it */
     OP_ITERATE,  /* create or go on with one of a few iterators */
     OP_SNAPSHOT, /* create or release one of a few snapshots */

@@ -24,9 +24,9 @@ static uint64_t first_seed = 1, seed_count = 1, op_count = 4000;
 
 /* Shares of each kind, in 10,000. */
 static const unsigned shares[OP_KIND_COUNT] = {
-    [OP_PUT] = 3600,     [OP_DELETE] = 1300,  [OP_BATCH] = 700, [OP_GET] = 2300,    [OP_PIN] = 500,
-    [OP_ITERATE] = 1100, [OP_SNAPSHOT] = 400, [OP_SCAN] = 10,   [OP_FLUSH] = 30,    [OP_COMPACT] = 8,
-    [OP_IDLE] = 20,      [OP_VERIFY] = 2,     [OP_REOPEN] = 22, [OP_READ_ONLY] = 8,
+    [OP_PUT] = 3600,  [OP_DELETE] = 1300,  [OP_BATCH] = 700,    [OP_GET] = 2000,  [OP_MULTI_GET] = 300,
+    [OP_PIN] = 500,   [OP_ITERATE] = 1100, [OP_SNAPSHOT] = 400, [OP_SCAN] = 10,   [OP_FLUSH] = 30,
+    [OP_COMPACT] = 8, [OP_IDLE] = 20,      [OP_VERIFY] = 2,     [OP_REOPEN] = 22, [OP_READ_ONLY] = 8,
 };
 
 /* ---- traces ---------------------------------------------------------------------------------------------------- */
