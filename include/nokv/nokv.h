@@ -129,11 +129,15 @@ typedef struct nokv_options {
                                      at most 4096 */
     uint32_t l0_slowdown_files;   /* level-0 files from which writers are slowed; default 1.5 x l0_busy_files */
     uint32_t l0_stop_files;       /* slow-down reaches its strongest here; default 2 x l0_slowdown_files */
-    nokv_io_model sst_read;       /* point reads and scans of tables: default NOKV_IO_MMAP. With STD, DIRECT and URING
-                                     blocks are copied into a cache, see block_cache_bytes, and every filter and index
-                                     is in memory besides */
-    nokv_io_model wal_write;      /* default NOKV_IO_STD; NOKV_IO_DIRECT and NOKV_IO_URING are possible */
-    nokv_io_model background_io;  /* flush and compaction: default NOKV_IO_STD; DIRECT and URING are possible */
+    /*
+     * Point reads and scans of tables. NOKV_IO_MMAP: in place. STD, DIRECT, URING: blocks are copied into a cache, see
+     * block_cache_bytes; every filter and index is in memory besides. NOKV_IO_DEFAULT: in place, but gets of a level of
+     * the tree that turns out not to be in memory copy blocks with pread until it is, and while all tables together are
+     * less than a third of the memory, what is around a block comes in with it. nokv_stats says what is in use.
+     */
+    nokv_io_model sst_read;
+    nokv_io_model wal_write;     /* default NOKV_IO_STD; NOKV_IO_DIRECT and NOKV_IO_URING are possible */
+    nokv_io_model background_io; /* flush and compaction: default NOKV_IO_STD; DIRECT and URING are possible */
     /*
      * The value log. By its size a value has one of three homes: in the table beside its key; in the value log, moved
      * there in key order when its memtable is flushed; or in the value log at once, before the WAL record that points
@@ -422,7 +426,9 @@ typedef struct nokv_level_stats {
     uint64_t files, bytes, entries, tombstones;
     uint64_t read_bytes, write_bytes; /* by compactions into this level */
     uint64_t compactions, trivial_moves;
-    double score; /* from 1.0 on a compaction is due */
+    double score;      /* from 1.0 on a compaction is due */
+    const char *model; /* how gets read it now: "mmap", "std", ...; static */
+    uint64_t changes;  /* of that, since open */
 } nokv_level_stats;
 
 typedef struct nokv_stats {
@@ -446,7 +452,7 @@ typedef struct nokv_stats {
     uint64_t vlog_collections;    /* since open: passes, bytes of records moved, bytes of files removed */
     uint64_t vlog_moved_bytes, vlog_reclaimed_bytes;
     double vlog_space_amp_max;                         /* the option, as resolved */
-    uint64_t block_cache_bytes, block_cache_bytes_max; /* of blocks in memory, and the bound; 0: tables are mapped */
+    uint64_t block_cache_bytes, block_cache_bytes_max; /* of blocks in memory, and the bound; 0: none is copied */
     uint64_t block_cache_hits, block_cache_misses;     /* since open */
 } nokv_stats;
 

@@ -44,15 +44,21 @@ static inline bool coldness_is_cold(const struct coldness *c)
     return atomic_load_explicit(&c->is_cold, memory_order_relaxed);
 }
 
+/* Is it this thread's turn to time a read? */
+static inline bool coldness_turn(void)
+{
+    static _Thread_local unsigned turn;
+    return UNLIKELY(++turn % COLDNESS_SAMPLE_EVERY == 0);
+}
+
 /* Should the coming read be timed? */
 static inline bool coldness_is_due(const struct coldness *c)
 {
-    static _Thread_local unsigned turn;
-    return UNLIKELY(++turn % COLDNESS_SAMPLE_EVERY == 0) || coldness_is_cold(c);
+    return coldness_turn() || coldness_is_cold(c);
 }
 
-/* A read that was timed took so long. */
-static inline void coldness_note(struct coldness *c, uint64_t ns)
+/* A read that was timed took so long. True: this has changed what coldness_is_cold says. */
+static inline bool coldness_note(struct coldness *c, uint64_t ns)
 {
     uint32_t score = atomic_load_explicit(&c->score, memory_order_relaxed);
     uint32_t next = score;
@@ -61,13 +67,14 @@ static inline void coldness_note(struct coldness *c, uint64_t ns)
     else if (score > 0)
         next = score - 1;
     if (next == score)
-        return; /* a hot database writes to no line that its readers share */
+        return false; /* a hot database writes to no line that its readers share */
     atomic_store_explicit(&c->score, next, memory_order_relaxed);
     bool was = coldness_is_cold(c), is = was ? next > 0 : next >= COLDNESS_ENTER;
-    if (was != is) {
-        atomic_store_explicit(&c->is_cold, is, memory_order_relaxed);
-        atomic_fetch_add_explicit(&c->changes, 1, memory_order_relaxed);
-    }
+    if (was == is)
+        return false;
+    atomic_store_explicit(&c->is_cold, is, memory_order_relaxed);
+    atomic_fetch_add_explicit(&c->changes, 1, memory_order_relaxed);
+    return true;
 }
 
 #endif

@@ -8,9 +8,7 @@
  *   batch.c       the payload of a log record            options.c  defaults, limits, options of one call
  *   segments.c    the value log's segments (segments.h)  direct.c   values written ahead of the log
  *   collect.c     garbage of the value log               stream.c   values that come in parts
- *   ahead.c       values that an iterator reads ahead    stats.c    figures
  *   warm.c        what is to be in memory
- *   dump.c, verify.c  inspection
  *   multi_get.c   many keys in one call                  stats.c    figures
  *   ahead.c       values that an iterator reads ahead    dump.c, verify.c  inspection
  *
@@ -88,7 +86,7 @@ struct nokv_db {
     struct sst_options sst;
     struct table_env env;
     uint64_t memory_bytes; /* that this process may use */
-    struct cache *cache;   /* of blocks of tables; NULL: they are mapped */
+    struct cache *cache;   /* of blocks of tables that are copied; NULL: none ever is */
     struct io_lock *lock;
     struct io_shared ring;
     struct arena_pool pool; /* of the memtables */

@@ -105,9 +105,10 @@ nokv_status nokv_iter_create(nokv_db *db, const nokv_iter_options *options, nokv
     if (it == NULL)
         return FAIL(NO_MEMORY, "no memory for an iterator");
     it->db = db;
-    it->view = db_view_acquire(db);
+    uint64_t seq = 0;
+    it->view = db_view_acquire_at(db, given.snapshot, &seq);
     struct iter_view_options o = {.now_ms = io_wall_ms(db->io),
-                                  .seq = db_read_seq(db, given.snapshot), /* after the view: see install.c */
+                                  .seq = seq,
                                   .lower = slice_of(given.lower),
                                   .upper = slice_of(given.upper),
                                   .prefix = slice_of(given.prefix)};

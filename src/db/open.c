@@ -324,14 +324,19 @@ static enum nokv_status open_run(struct nokv_db *db)
     return NOKV_OK;
 }
 
+/* NOKV_IO_DEFAULT: mapped, and what turns out not to be in memory is copied into the cache. */
 static enum nokv_status table_access_init(struct nokv_db *db)
 {
-    db->env.access = (struct sst_access){.read_around = &db->tables_fit};
-    if (db->options.sst_read == NOKV_IO_MMAP)
+    nokv_io_model model = db->options.sst_read;
+    if (model == NOKV_IO_MMAP)
         return NOKV_OK;
     TRY(cache_create(db->options.block_cache_bytes, &db->cache));
+    db->env.is_adaptive = model == NOKV_IO_DEFAULT;
+    db->env.access.is_copied = model != NOKV_IO_DEFAULT;
+    db->env.access.model = db->env.is_adaptive ? IO_STD : (enum io_model)(model - NOKV_IO_STD);
     db->env.access.cache = db->cache;
-    db->env.access.model = (enum io_model)(db->options.sst_read - NOKV_IO_STD);
+    if (db->env.is_adaptive)
+        db->env.access.read_around = &db->tables_fit;
     return NOKV_OK;
 }
 

@@ -65,7 +65,6 @@ static void defaults_fill(nokv_options *o, uint64_t memory)
     DEFAULT(l0_busy_files, o->l0_compact_files > 4 ? 8 * o->l0_compact_files : 32);
     DEFAULT(l0_slowdown_files, o->l0_busy_files + o->l0_busy_files / 2);
     DEFAULT(l0_stop_files, 2 * o->l0_slowdown_files);
-    DEFAULT(sst_read, NOKV_IO_MMAP);
     DEFAULT(block_cache_bytes, share(memory / 4, 4 * MIB, GIB));
     DEFAULT(wal_write, NOKV_IO_STD);
     DEFAULT(background_io, NOKV_IO_STD);
@@ -89,7 +88,7 @@ static enum nokv_status models_check(const nokv_options *o)
         return FAIL(INVALID, "option vlog_write: data files are never written through a mapping; use NOKV_IO_STD, "
                              "NOKV_IO_DIRECT or NOKV_IO_URING");
     struct limit limits[] = {
-        {"sst_read", o->sst_read, NOKV_IO_STD, NOKV_IO_URING},
+        {"sst_read", o->sst_read, NOKV_IO_DEFAULT, NOKV_IO_URING},
         {"vlog_write", o->vlog_write, NOKV_IO_STD, NOKV_IO_URING},
         {"vlog_read", o->vlog_read, NOKV_VLOG_READ_AUTO, NOKV_VLOG_READ_URING},
         {"wal_write", o->wal_write, NOKV_IO_STD, NOKV_IO_URING},

@@ -50,7 +50,7 @@ static void component_fill(const struct nokv_db *db, enum io_component c, nokv_c
 {
     const struct io_component_stats *io = io_component_stats(db->io, c);
     static const enum io_model none = IO_STD;
-    enum io_model model = c == IO_SST   ? (enum io_model)(db->options.sst_read - NOKV_IO_STD)
+    enum io_model model = c == IO_SST   ? (db->env.access.is_copied ? db->env.access.model : IO_MMAP)
                           : c == IO_WAL ? (enum io_model)(db->options.wal_write - NOKV_IO_STD)
                           : c == IO_FLUSH || c == IO_COMPACTION
                               ? (enum io_model)(db->options.background_io - NOKV_IO_STD)
@@ -62,6 +62,8 @@ static void component_fill(const struct nokv_db *db, enum io_component c, nokv_c
                                               [NOKV_VLOG_READ_URING] = "uring"};
     out->name = io_component_name(c);
     out->model = c == IO_VLOG ? vlog_models[db->options.vlog_read] : io_model_name(model);
+    if (c == IO_VLOG && db->options.vlog_read == NOKV_VLOG_READ_AUTO && coldness_is_cold(&db->values_cold))
+        out->model = vlog_models[NOKV_VLOG_READ_PREAD];
     out->reads = relaxed(&io->ops[IO_OP_READ].calls);
     out->read_bytes = relaxed(&io->ops[IO_OP_READ].bytes);
     out->writes = relaxed(&io->ops[IO_OP_WRITE].calls);
@@ -80,6 +82,13 @@ static void component_fill(const struct nokv_db *db, enum io_component c, nokv_c
 
 /* ---- the tree --------------------------------------------------------------------------------------------------- */
 
+static const char *level_model(const struct nokv_db *db, size_t l)
+{
+    const struct table_env *env = &db->env;
+    bool is_copied = env->access.is_copied || coldness_is_cold(&env->cold[l]);
+    return io_model_name(is_copied ? env->access.model : IO_MMAP);
+}
+
 static void levels_fill(struct nokv_db *db, const struct version *v, bool tidy, nokv_stats *s)
 {
     struct level_targets targets;
@@ -90,6 +99,8 @@ static void levels_fill(struct nokv_db *db, const struct version *v, bool tidy, 
         out->files = v->levels[l].count;
         out->bytes = v->levels[l].bytes;
         out->score = targets.score[l];
+        out->model = level_model(db, l);
+        out->changes = relaxed(&db->env.cold[l].changes);
         for (size_t i = 0; i < v->levels[l].count; i++) {
             out->entries += v->levels[l].tables[i]->desc.entries;
             out->tombstones += v->levels[l].tables[i]->desc.tombstones;
@@ -288,7 +299,7 @@ static void text_summary(struct buf *b, const nokv_stats *s)
                 s->components[NOKV_COMPONENT_VLOG].bytes >> 20, s->components[NOKV_COMPONENT_VLOG].files,
                 s->vlog_live_bytes >> 20, s->vlog_collections, s->vlog_moved_bytes >> 20,
                 s->vlog_reclaimed_bytes >> 20);
-    if (s->block_cache_bytes_max != 0)
+    if (s->block_cache_hits + s->block_cache_misses != 0)
         line_append(b, "block cache %" PRIu64 " of %" PRIu64 " MiB, hits %" PRIu64 ", misses %" PRIu64 "\n",
                     s->block_cache_bytes >> 20, s->block_cache_bytes_max >> 20, s->block_cache_hits,
                     s->block_cache_misses);
@@ -298,14 +309,15 @@ static void text_summary(struct buf *b, const nokv_stats *s)
 
 static void text_tables(struct buf *b, const nokv_stats *s)
 {
-    line_append(b, "\nlevel  files       MiB    entries  tombstones  score  read MiB  write MiB  merges  moves\n");
+    line_append(
+        b, "\nlevel  files       MiB    entries  tombstones  score  read MiB  write MiB  merges  moves  read by\n");
     for (int l = 0; l < NOKV_LEVELS_MAX; l++) {
         const nokv_level_stats *v = &s->levels[l];
         line_append(b,
                     "%5d %6" PRIu64 " %9" PRIu64 " %10" PRIu64 " %11" PRIu64 " %6.2f %9" PRIu64 " %10" PRIu64
-                    " %7" PRIu64 " %6" PRIu64 "\n",
+                    " %7" PRIu64 " %6" PRIu64 "  %s\n",
                     l, v->files, v->bytes >> 20, v->entries, v->tombstones, v->score, v->read_bytes >> 20,
-                    v->write_bytes >> 20, v->compactions, v->trivial_moves);
+                    v->write_bytes >> 20, v->compactions, v->trivial_moves, v->model);
     }
     line_append(
         b, "\ncomponent  model  files      MiB     reads  read MiB    writes  write MiB   syncs  sync us p50/p99\n");

@@ -308,9 +308,15 @@ void level_overlap(const struct level *level, struct slice smallest, struct slic
 
 enum { CANDIDATES_MAX = 64 };
 
-/* The tables that may hold the key, newest first; asks for their filter lines ahead of the first probe. */
-static size_t candidates_collect(const struct version *v, struct slice user_key, uint64_t hash, struct table **out,
-                                 size_t *out_level0_rest)
+struct candidates {
+    struct table *tables[CANDIDATES_MAX]; /* newest first */
+    uint8_t levels[CANDIDATES_MAX];
+    size_t count;
+    size_t level0_seen; /* less than there are: they have no room, and deeper levels were not looked at */
+};
+
+/* The tables that may hold the key; asks for their filter lines ahead of the first probe. */
+static void candidates_collect(const struct version *v, struct slice user_key, uint64_t hash, struct candidates *c)
 {
     size_t count = 0, i = 0;
     uint64_t prefix = key_prefix(user_key, 0);
@@ -320,29 +326,56 @@ static size_t candidates_collect(const struct version *v, struct slice user_key,
         if (prefix < t->smallest_prefix || prefix > t->largest_prefix)
             continue;
         sst_reader_prefetch(t->reader, hash);
-        out[count++] = t;
+        c->tables[count] = t;
+        c->levels[count++] = 0;
     }
-    *out_level0_rest = i;
-    if (i < zero->count)
-        return count;
-    for (size_t l = 1; l < LEVELS_MAX; l++) {
+    c->level0_seen = i;
+    for (size_t l = 1; l < LEVELS_MAX && i == zero->count; l++) {
         const struct level *level = &v->levels[l];
+        if (level->count == 0)
+            continue;
         size_t index = level_find(level, user_key);
         if (index == level->count || key_compare(level->tables[index]->desc.smallest.user, user_key) > 0)
             continue;
         sst_reader_prefetch(level->tables[index]->reader, hash);
-        out[count++] = level->tables[index];
+        c->tables[count] = level->tables[index];
+        c->levels[count++] = (uint8_t)l;
     }
-    return count;
+    c->count = count;
 }
 
-static enum nokv_status candidates_get(struct table **candidates, size_t count, struct slice user_key, uint64_t hash,
-                                       uint64_t seq, struct lookup *out_lookup, struct table **out_table)
+static void coldness_changed(struct table_env *env)
 {
-    for (size_t i = 0; i < count; i++) {
-        TRY(sst_reader_get(candidates[i]->reader, user_key, hash, seq, out_lookup));
+    bool any = false;
+    for (size_t l = 0; l < LEVELS_MAX; l++)
+        any |= coldness_is_cold(&env->cold[l]);
+    atomic_store_explicit(&env->is_any_cold, any, memory_order_relaxed);
+}
+
+/* Of a level that is cold, or timed. A key that is not there has mostly read no block: it tells nothing. */
+static enum nokv_status table_get_timed(struct table *t, uint32_t level, struct slice user_key, uint64_t hash,
+                                        uint64_t seq, struct lookup *out_lookup)
+{
+    struct coldness *c = &t->env->cold[level];
+    uint64_t begin = io_now_ns(t->env->io);
+    if (coldness_is_cold(c))
+        TRY(sst_reader_get_cold(t->reader, user_key, hash, seq, out_lookup));
+    else
+        TRY(sst_reader_get(t->reader, user_key, hash, seq, out_lookup));
+    if (out_lookup->found && coldness_note(c, io_now_ns(t->env->io) - begin))
+        coldness_changed(t->env);
+    return NOKV_OK;
+}
+
+static __attribute__((noinline)) enum nokv_status candidates_get_timed(const struct candidates *c,
+                                                                       struct slice user_key, uint64_t hash,
+                                                                       uint64_t seq, struct lookup *out_lookup,
+                                                                       struct table **out_table)
+{
+    for (size_t i = 0; i < c->count; i++) {
+        TRY(table_get_timed(c->tables[i], c->levels[i], user_key, hash, seq, out_lookup));
         if (out_lookup->found) {
-            *out_table = candidates[i];
+            *out_table = c->tables[i];
             return NOKV_OK;
         }
     }
@@ -353,29 +386,45 @@ static enum nokv_status candidates_get(struct table **candidates, size_t count, 
 static enum nokv_status version_get_slow(const struct version *v, struct slice user_key, uint64_t hash, uint64_t seq,
                                          struct lookup *out_lookup, struct table **out_table)
 {
-    const struct level *zero = &v->levels[0];
-    TRY(candidates_get(zero->tables, zero->count, user_key, hash, seq, out_lookup, out_table));
-    for (size_t l = 1; l < LEVELS_MAX && !out_lookup->found; l++) {
+    for (size_t l = 0; l < LEVELS_MAX; l++) {
         const struct level *level = &v->levels[l];
-        size_t index = level_find(level, user_key);
-        if (index < level->count)
-            TRY(candidates_get(&level->tables[index], 1, user_key, hash, seq, out_lookup, out_table));
+        size_t first = l == 0 ? 0 : level_find(level, user_key), end = l == 0 ? level->count : first + 1;
+        for (size_t i = first; i < end && i < level->count; i++) {
+            TRY(sst_reader_get(level->tables[i]->reader, user_key, hash, seq, out_lookup));
+            if (out_lookup->found) {
+                *out_table = level->tables[i];
+                return NOKV_OK;
+            }
+        }
     }
     return NOKV_OK;
+}
+
+static bool is_timed(const struct table_env *env)
+{
+    return env->is_adaptive && (coldness_turn() || atomic_load_explicit(&env->is_any_cold, memory_order_relaxed));
 }
 
 enum nokv_status version_get(const struct version *v, struct slice user_key, uint64_t seq, struct lookup *out_lookup,
                              struct table **out_table)
 {
-    struct table *candidates[CANDIDATES_MAX];
-    size_t level0_seen = 0;
+    struct candidates c;
     uint64_t hash = sst_key_hash(user_key);
     *out_table = NULL;
     out_lookup->found = false;
-    size_t count = candidates_collect(v, user_key, hash, candidates, &level0_seen);
-    if (UNLIKELY(level0_seen < v->levels[0].count))
+    candidates_collect(v, user_key, hash, &c);
+    if (UNLIKELY(c.level0_seen < v->levels[0].count))
         return version_get_slow(v, user_key, hash, seq, out_lookup, out_table);
-    return candidates_get(candidates, count, user_key, hash, seq, out_lookup, out_table);
+    if (c.count != 0 && UNLIKELY(is_timed(c.tables[0]->env)))
+        return candidates_get_timed(&c, user_key, hash, seq, out_lookup, out_table);
+    for (size_t i = 0; i < c.count; i++) {
+        TRY(sst_reader_get(c.tables[i]->reader, user_key, hash, seq, out_lookup));
+        if (out_lookup->found) {
+            *out_table = c.tables[i];
+            return NOKV_OK;
+        }
+    }
+    return NOKV_OK;
 }
 
 size_t version_candidates_max(const struct version *v)
@@ -386,12 +435,12 @@ size_t version_candidates_max(const struct version *v)
 bool version_candidates(const struct version *v, struct slice user_key, uint64_t hash, struct sst_reader **out_readers,
                         uint32_t *out_count)
 {
-    struct table *candidates[CANDIDATES_MAX];
-    size_t level0_seen = 0, count = candidates_collect(v, user_key, hash, candidates, &level0_seen);
-    for (size_t i = 0; i < count; i++)
-        out_readers[i] = candidates[i]->reader;
-    *out_count = (uint32_t)count;
-    return level0_seen == v->levels[0].count;
+    struct candidates c;
+    candidates_collect(v, user_key, hash, &c);
+    for (size_t i = 0; i < c.count; i++)
+        out_readers[i] = c.tables[i]->reader;
+    *out_count = (uint32_t)c.count;
+    return c.level0_seen == v->levels[0].count;
 }
 
 /* ---- iterators ------------------------------------------------------------------------------------------------ */

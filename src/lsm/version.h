@@ -13,6 +13,7 @@
 
 #include <stdatomic.h>
 
+#include "base/coldness.h"
 #include "lsm/edit.h"
 #include "sst/sst.h"
 
@@ -21,6 +22,9 @@ struct table_env {
     struct io *io;
     const char *dir;
     struct sst_access access; /* how tables are read */
+    bool is_adaptive;         /* mapped tables of a level that is not in memory are asked with sst_reader_get_cold */
+    struct coldness cold[LEVELS_MAX];
+    _Atomic bool is_any_cold; /* of those; relaxed */
     /* Called on whichever thread drops the last reference; must not block and must not take the database's lock. */
     void (*obsolete)(struct table_env *env, uint64_t number);
 };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * copied.c - tables that are not mapped: their blocks are read with system calls and kept in a cache of bounded size.
+ * copied.c - tables that are not mapped, or not in memory: their blocks are read with system calls and kept in a cache
+ * of bounded size.
  *
  * Filter and index are in memory from the open on, so a key that is not there costs no read, and one that is costs one
  * block: found in the cache, or read into it at one go and verified once, when it arrives. What a lookup finds lies in
@@ -15,11 +16,29 @@
  * Threading: any number of threads; two that miss the same block both read it. Failure: a block that does not check is
  * not kept, so each call that needs it reads it anew and reports. What is read ahead and is not sound is nobody's error
  * until it is asked for.
+ * A mapped table whose blocks are not in memory is asked in the same way: filter and index through the mapping, the
+ * block out of the cache. Its file is opened again when that first happens.
+ *
  * Why filter and index are not in the cache as well: every lookup needs them, and none is possible without.
  */
 #include "base/alloc.h"
 #include "sst/filter.h"
 #include "sst/reader.h"
+
+enum nokv_status sst_reader_file(struct sst_reader *r, struct io_file **out_file)
+{
+    struct io_file *file = atomic_load_explicit(&r->file, memory_order_acquire), *opened = NULL;
+    if (UNLIKELY(file == NULL)) {
+        TRY(io_open(r->io, r->path, IO_SST, r->model, IO_READ, &opened));
+        if (atomic_compare_exchange_strong_explicit(&r->file, &file, opened, memory_order_acq_rel,
+                                                    memory_order_acquire))
+            file = opened;
+        else
+            TRY(io_close(opened)); /* another thread was first */
+    }
+    *out_file = file;
+    return NOKV_OK;
+}
 
 static enum nokv_status block_check(const struct sst_reader *r, const uint8_t *data, struct sst_extent extent)
 {
@@ -49,9 +68,11 @@ static enum nokv_status read_with_ahead(struct sst_reader *r, struct sst_extent 
 {
     uint64_t off = (uint64_t)extent.page * PAGE_BYTES, end = (uint64_t)r->end_page * PAGE_BYTES;
     uint64_t size = u64_min(extent.size + ahead, end - off);
+    struct io_file *file = NULL;
+    TRY(sst_reader_file(r, &file));
     uint8_t *scratch CLEANUP(mem_free_ptr) = size > extent.size ? mem_alloc_aligned(PAGE_BYTES, size) : NULL;
-    if (scratch == NULL || io_pread_exact(r->file, scratch, size, off) != NOKV_OK)
-        return io_pread_exact(r->file, to, extent.size, off);
+    if (scratch == NULL || io_pread_exact(file, scratch, size, off) != NOKV_OK)
+        return io_pread_exact(file, to, extent.size, off);
     memcpy(to, scratch, extent.size);
     ahead_keep(r, block, scratch + extent.size, size - extent.size);
     return NOKV_OK;
@@ -96,23 +117,42 @@ static enum nokv_status block_get(const struct sst_reader *r, const struct cache
     return NOKV_OK;
 }
 
+struct find_call {
+    struct sst_reader *r;
+    struct slice key;
+    uint64_t hash;
+    uint64_t tag_max;
+    int64_t block; /* out; count: it is nowhere */
+    struct sst_extent extent;
+};
+
+/* In which block is it? Filter and index may be mapped. */
+static enum nokv_status find_guarded(void *arg)
+{
+    struct find_call *c = arg;
+    struct sst_reader *r = c->r;
+    c->block = r->index.count;
+    if (r->filter_lines != 0) {
+        const uint8_t *line = r->filter + sst_filter_line(c->hash, r->filter_lines) * SST_FILTER_LINE_BYTES;
+        if (!sst_filter_line_has(line, c->hash, r->filter_probes))
+            return NOKV_OK;
+    }
+    c->block = sst_index_search(&r->index, (struct ikey){.user = c->key, .tag = c->tag_max});
+    if (c->block < 0 || (c->block < r->index.count && !sst_reader_locate(r, (uint64_t)c->block, &c->extent)))
+        return sst_reader_bad_index(r);
+    return NOKV_OK;
+}
+
 enum nokv_status sst_copied_get(struct sst_reader *r, struct slice key, uint64_t hash, uint64_t tag_max,
                                 struct lookup *out_lookup)
 {
-    struct sst_extent extent;
+    struct find_call c = {.r = r, .key = key, .hash = hash, .tag_max = tag_max};
     struct cache_block *block;
     out_lookup->found = false;
-    if (r->filter_lines != 0) {
-        const uint8_t *line = r->filter + sst_filter_line(hash, r->filter_lines) * SST_FILTER_LINE_BYTES;
-        if (!sst_filter_line_has(line, hash, r->filter_probes))
-            return NOKV_OK;
-    }
-    int64_t index = sst_index_search(&r->index, (struct ikey){.user = key, .tag = tag_max});
-    if (index >= r->index.count)
+    TRY(io_guarded(find_guarded, &c));
+    if (c.block >= r->index.count)
         return NOKV_OK;
-    if (index < 0 || !sst_reader_locate(r, (uint64_t)index, &extent))
-        return sst_reader_bad_index(r);
-    TRY(sst_reader_load(r, extent, (uint64_t)index, 0, &block));
+    TRY(sst_reader_load(r, c.extent, (uint64_t)c.block, 0, &block));
     enum nokv_status status = block_get(r, block, key, hash, tag_max, out_lookup);
     if (status == NOKV_OK && out_lookup->found)
         out_lookup->holder = block;
@@ -128,7 +168,9 @@ static enum nokv_status region_read(struct sst_reader *r, const struct sst_regio
 {
     if (region->size == 0)
         return NOKV_OK;
-    TRY(io_pread_exact(r->file, to, sst_pages(region->size) * PAGE_BYTES, region->off));
+    struct io_file *file = NULL;
+    TRY(sst_reader_file(r, &file));
+    TRY(io_pread_exact(file, to, sst_pages(region->size) * PAGE_BYTES, region->off));
     if (sst_region_checksum(to, region->size, r->footer.file_number) != region->checksum)
         return FAIL(CORRUPT, "sst %llu (%s) %s @%llu: checksum mismatch", (unsigned long long)r->footer.file_number,
                     r->path, name, (unsigned long long)region->off);

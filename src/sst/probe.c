@@ -110,7 +110,7 @@ static void plan_block(struct sst_probe *p)
     }
     p->off = (uint64_t)extent.page * PAGE_BYTES;
     p->size = extent.size;
-    if (r->file != NULL)
+    if (r->is_copied)
         return;
     __builtin_prefetch(r->data + p->off);
     __builtin_prefetch(r->data + p->off + CACHE_LINE);
@@ -234,14 +234,16 @@ static void load_add(struct loads *l, struct sst_probe *p)
         __builtin_prefetch(p->held->data + CACHE_LINE);
         return;
     }
-    if (cache_block_create(r->cache, number, page, p->size, &p->held) != NOKV_OK) {
+    struct io_file *file = NULL;
+    if (sst_reader_file(r, &file) != NOKV_OK ||
+        cache_block_create(r->cache, number, page, p->size, &p->held) != NOKV_OK) {
         p->held = NULL;
         p->state = SST_PROBE_ASK;
         return;
     }
     l->probes[l->count] = p;
     l->requests[l->count++] =
-        (struct io_read_request){.file = r->file, .buffer = p->held->data, .size = p->size, .off = p->off};
+        (struct io_read_request){.file = file, .buffer = p->held->data, .size = p->size, .off = p->off};
     if (l->count == LOADS_MAX)
         loads_run(l);
 }
@@ -255,7 +257,7 @@ void sst_probes_fetch(struct sst_probe *probes, size_t count, bool only_new, str
         if (p->state != SST_PROBE_BLOCK)
             continue;
         const struct sst_reader *r = p->readers[p->at];
-        if (r->file != NULL)
+        if (r->is_copied)
             load_add(&loads, p);
         else if (!only_new || !sst_reader_is_verified(r, p->block))
             io_hints_add(hints, &r->map, p->off, p->size);

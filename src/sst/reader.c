@@ -32,6 +32,11 @@
 
 static const uint64_t none = UINT64_MAX;
 
+static struct io_file *file_of(const struct sst_reader *r)
+{
+    return atomic_load_explicit(&r->file, memory_order_acquire);
+}
+
 static unsigned long long number_of(const struct sst_reader *r)
 {
     return r->footer.file_number;
@@ -239,7 +244,7 @@ enum nokv_status sst_reader_get(struct sst_reader *r, struct slice user_key, uin
                                 struct lookup *out_lookup)
 {
     struct get_call g = {.r = r, .key = user_key, .hash = hash, .tag_max = tag_for_seek(seq), .unverified = none};
-    if (UNLIKELY(r->file != NULL))
+    if (UNLIKELY(r->is_copied))
         return sst_copied_get(r, user_key, hash, g.tag_max, out_lookup);
     TRY(sst_reader_prepare(r, SST_READY_ALL));
     for (;;) {
@@ -255,6 +260,13 @@ enum nokv_status sst_reader_get(struct sst_reader *r, struct slice user_key, uin
         out_lookup->value = g.entry.value;
     }
     return NOKV_OK;
+}
+
+enum nokv_status sst_reader_get_cold(struct sst_reader *r, struct slice user_key, uint64_t hash, uint64_t seq,
+                                     struct lookup *out_lookup)
+{
+    TRY(sst_reader_prepare(r, SST_READY_ALL));
+    return sst_copied_get(r, user_key, hash, tag_for_seek(seq), out_lookup);
 }
 
 void sst_reader_prefetch(const struct sst_reader *r, uint64_t hash)
@@ -281,8 +293,8 @@ static enum nokv_status copy_guarded(void *arg)
 /* Out of the mapping, or the file. REQUIRES: in range. */
 static enum nokv_status bytes_copy(const struct sst_reader *r, void *to, uint64_t off, size_t size)
 {
-    if (r->file != NULL)
-        return io_pread_exact(r->file, to, size, off);
+    if (r->is_copied)
+        return io_pread_exact(file_of(r), to, size, off);
     struct copy_call c = {.to = to, .from = r->map.data + off, .size = size};
     return io_guarded(copy_guarded, &c);
 }
@@ -323,8 +335,8 @@ static enum nokv_status open_regions(struct sst_reader *r)
     r->end_page = (uint32_t)((f->data.off + f->data.size) / PAGE_BYTES);
     r->filter_lines = f->filter.size / SST_FILTER_LINE_BYTES;
     r->filter_probes = f->filter_probes;
-    atomic_init(&r->ready, r->file != NULL ? SST_READY_ALL : 0);
-    if (r->file != NULL)
+    atomic_init(&r->ready, r->is_copied ? SST_READY_ALL : 0);
+    if (r->is_copied)
         return sst_copied_open(r);
     r->filter = r->data + f->filter.off;
     TRY(sst_index_open(r->data + f->index.off, f->index.size, f->block_count, f->common_size, &r->index));
@@ -347,10 +359,12 @@ static enum nokv_status open_check_size(uint64_t size, uint64_t file_bytes)
     return NOKV_OK;
 }
 
-static enum nokv_status open_file(struct sst_reader *r, enum io_model model, uint64_t file_bytes, uint64_t *out_size)
+static enum nokv_status open_file(struct sst_reader *r, uint64_t file_bytes, uint64_t *out_size)
 {
-    TRY(io_open(r->io, r->path, IO_SST, model, IO_READ, &r->file));
-    TRY(io_size(r->file, out_size));
+    struct io_file *file = NULL;
+    TRY(io_open(r->io, r->path, IO_SST, r->model, IO_READ, &file));
+    atomic_init(&r->file, file);
+    TRY(io_size(file, out_size));
     return open_check_size(*out_size, file_bytes);
 }
 
@@ -370,7 +384,7 @@ static void reader_free(struct pinned_object *object)
 {
     struct sst_reader *r = CONTAINER_OF(object, struct sst_reader, object);
     io_unmap(&r->map);
-    io_close_ptr(&r->file);
+    (void)!io_close(file_of(r)); /* it was only read */
     if (r->cache != NULL)
         cache_forget(r->cache, r->footer.file_number);
     io_guard_remove();
@@ -381,17 +395,16 @@ static void reader_free(struct pinned_object *object)
     mem_free(r);
 }
 
-static enum nokv_status reader_open(struct sst_reader *r, const char *path, uint64_t file_number, uint64_t file_bytes,
-                                    const struct sst_access *access)
+static enum nokv_status reader_open(struct sst_reader *r, const char *path, uint64_t file_number, uint64_t file_bytes)
 {
     uint64_t size = 0;
     r->path = mem_strdup(path);
     if (r->path == NULL)
         return FAIL(NO_MEMORY, "sst reader of %s", path);
-    if (access->cache == NULL)
+    if (!r->is_copied)
         TRY(open_map(r, file_bytes, &size));
     else
-        TRY(open_file(r, access->model, file_bytes, &size));
+        TRY(open_file(r, file_bytes, &size));
     TRY(open_frame(r, file_number, size));
     TRY(open_properties(r));
     return open_regions(r);
@@ -406,11 +419,14 @@ enum nokv_status sst_reader_open(struct io *io, const char *path, uint64_t file_
 enum nokv_status sst_reader_open_with(struct io *io, const char *path, uint64_t file_number, uint64_t file_bytes,
                                       const struct sst_access *access, struct sst_reader **out_reader)
 {
+    ASSERT(!access->is_copied || access->cache != NULL);
     struct sst_reader *r = mem_alloc_aligned(CACHE_LINE, sizeof *r);
     if (r == NULL)
         return FAIL(NO_MEMORY, "sst reader of %s", path);
     memset(r, 0, sizeof *r);
     r->io = io;
+    r->is_copied = access->is_copied;
+    r->model = access->model;
     r->cache = access->cache;
     r->read_around = access->read_around;
     enum nokv_status status = io_guard_install();
@@ -419,7 +435,7 @@ enum nokv_status sst_reader_open_with(struct io *io, const char *path, uint64_t 
         return status;
     }
     pinned_init(&r->object, reader_free);
-    status = reader_open(r, path, file_number, file_bytes, access);
+    status = reader_open(r, path, file_number, file_bytes);
     if (status != NOKV_OK) {
         reader_free(&r->object); /* nobody else has seen it */
         return FAIL_WITH(status, "%s [opening table %llu, %s]", status_message(), (unsigned long long)file_number,
@@ -462,7 +478,7 @@ uint64_t sst_reader_warm_bytes(const struct sst_reader *r)
 
 bool sst_reader_is_copied(const struct sst_reader *r)
 {
-    return r->file != NULL;
+    return r->is_copied;
 }
 
 /* ---- questions ------------------------------------------------------------------------------------------------- */
@@ -558,5 +574,5 @@ bool sst_reader_contains(const struct sst_reader *r, const void *p, size_t size)
 
 uint64_t sst_reader_resident_bytes(struct sst_reader *r)
 {
-    return r->file ? io_resident(r->file) : io_map_resident(&r->map, 0, r->map.size);
+    return r->is_copied ? io_resident(file_of(r)) : io_map_resident(&r->map, 0, r->map.size);
 }

@@ -35,10 +35,14 @@ struct sst_reader {
     const _Atomic bool *read_around; /* NULL: never */
 
     struct io *io;
-    struct io_map map;    /* zeroed in one that copies */
-    struct io_file *file; /* NULL in one that is mapped, */
-    struct cache *cache;  /* and this: blocks are copied into it */
-    uint8_t *regions;     /* then filter and index are here */
+    struct io_map map; /* zeroed in one that copies */
+    bool is_copied;    /* filter and index are in `regions` then, which is NULL otherwise */
+    uint8_t *regions;
+    enum io_model model; /* of the file that blocks are copied from */
+    struct cache *cache; /* they are copied into it; NULL: never */
+    /* atomic: of one that copies from the open on; of one that is mapped NULL until a block is first copied. Set once;
+     * release and acquire */
+    _Atomic(struct io_file *) file;
     char *path;
     struct sst_footer footer;
     struct sst_properties properties; /* its keys borrow from properties_bytes */
@@ -59,8 +63,11 @@ enum nokv_status sst_reader_prepare(struct sst_reader *r, unsigned wanted) MUST_
  */
 enum nokv_status sst_reader_load(struct sst_reader *r, struct sst_extent extent, uint64_t block, uint64_t ahead,
                                  struct cache_block **out_block) MUST_CHECK;
-/* The open and the point read of a reader that copies; r->file is open, header, footer and properties are read. */
+/* The handle that blocks are copied with. */
+enum nokv_status sst_reader_file(struct sst_reader *r, struct io_file **out_file) MUST_CHECK;
+/* The open of a reader that copies; its file is open, header, footer and properties are read. */
 enum nokv_status sst_copied_open(struct sst_reader *r) MUST_CHECK;
+/* The point read out of a copied block. REQUIRES: a cache; filter and index are ready. */
 enum nokv_status sst_copied_get(struct sst_reader *r, struct slice key, uint64_t hash, uint64_t tag_max,
                                 struct lookup *out_lookup) MUST_CHECK;
 /* Check a block's checksum and header and remember that they were right. Guards itself. REQUIRES: the index is ready.

@@ -59,12 +59,14 @@ void sst_builder_destroy(struct sst_builder *b);
 struct sst_reader;
 
 /*
- * How blocks are read. Zeroed: in place, through a mapping. With a cache they are copied: filter and index are read
- * into memory when the table is opened, blocks into the cache when they are asked for.
+ * How blocks are read: in place, through a mapping; or, `is_copied`, filter and index are read into memory when the
+ * table is opened, and blocks into the cache when they are asked for. Zeroed: in place.
  */
 struct sst_access {
-    struct cache *cache; /* outlives the reader; it names its blocks by the table's number */
-    enum io_model model; /* with a cache: IO_STD, IO_DIRECT, IO_URING */
+    bool is_copied;
+    enum io_model model; /* of what is copied: IO_STD, IO_DIRECT, IO_URING */
+    struct cache *cache; /* outlives the reader; names its blocks by the table's number. In place: NULL, or for
+                            sst_reader_get_cold */
     /* NULL, or outlives the reader; read relaxed: all tables have room in memory, so a mapped one that is not there yet
      * is brought in around what is asked for, not block by block */
     const _Atomic bool *read_around;
@@ -98,6 +100,10 @@ void sst_reader_unpin(struct sst_reader *r);
  */
 enum nokv_status sst_reader_get(struct sst_reader *r, struct slice user_key, uint64_t hash, uint64_t seq,
                                 struct lookup *out_lookup) MUST_CHECK;
+/* The same for one that is mapped and has a cache, with the block copied into it: for tables that are not in memory.
+ * Answers with a holder. */
+enum nokv_status sst_reader_get_cold(struct sst_reader *r, struct slice user_key, uint64_t hash, uint64_t seq,
+                                     struct lookup *out_lookup) MUST_CHECK;
 /* Touch the filter line that a get will need, ahead of time. */
 void sst_reader_prefetch(const struct sst_reader *r, uint64_t hash);
 

@@ -282,7 +282,7 @@ enum nokv_status vlog_read_in_place(struct vlog_reader *r, const struct vlog_poi
     TRY(map_prepare(r, &t, 0, t.value_size, &data));
     if (UNLIKELY(is_timed)) {
         TRY(map_touch(data, &t));
-        coldness_note(r->coldness, io_now_ns(r->io) - begin);
+        (void)coldness_note(r->coldness, io_now_ns(r->io) - begin);
     }
     *out_value = slice_make(data + t.value_off, t.value_size);
     return NOKV_OK;
@@ -418,12 +418,16 @@ enum nokv_status vlog_read(struct vlog_reader *r, const struct vlog_pointer *p, 
         return read_mapped(r, &t, off, buffer, size);
     if (p->value_size > VLOG_CHUNK)
         return read_large(r, &t, off, buffer, size);
-    if (r->coldness == NULL || !is_mapped_if_hot(r, p->value_size))
-        return read_small(r, &t, off, buffer, size);
     uint64_t begin = io_now_ns(r->io);
     TRY(read_small(r, &t, off, buffer, size));
-    coldness_note(r->coldness, io_now_ns(r->io) - begin);
+    vlog_read_note(r, p, io_now_ns(r->io) - begin);
     return NOKV_OK;
+}
+
+void vlog_read_note(const struct vlog_reader *r, const struct vlog_pointer *p, uint64_t ns)
+{
+    if (r->coldness && is_mapped_if_hot(r, p->value_size))
+        (void)coldness_note(r->coldness, ns);
 }
 
 /* ---- read ahead ------------------------------------------------------------------------------------------------ */

@@ -51,7 +51,7 @@ static void test_defaults(void **state)
         assert_int_equal(out.l0_busy_files, 32);
         assert_int_equal(out.l0_slowdown_files, out.l0_busy_files * 3 / 2);
         assert_int_equal(out.l0_stop_files, out.l0_slowdown_files * 2);
-        assert_int_equal(out.sst_read, NOKV_IO_MMAP);
+        assert_int_equal(out.sst_read, NOKV_IO_DEFAULT);
         assert_int_equal(out.wal_write, NOKV_IO_STD);
         assert_int_equal(out.background_io, NOKV_IO_STD);
     }

@@ -180,7 +180,7 @@ static inline void table_open_copied(struct table *t, const struct table *from, 
 {
     *t = *from;
     OK(cache_create(CACHE_BYTES_MIN, &t->cache));
-    struct sst_access access = {.cache = t->cache, .model = model};
+    struct sst_access access = {.is_copied = true, .cache = t->cache, .model = model};
     OK(sst_reader_open_with(t->io, t->path, 7, 0, &access, &t->r));
 }
 
