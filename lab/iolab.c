@@ -142,7 +142,8 @@ static enum nokv_status terms_set(struct lab *lab, const struct iolab_options *o
 
 static enum nokv_status parts_run(struct lab *lab)
 {
-    static enum nokv_status (*const parts[])(struct lab * lab) = {lab_append, lab_small, lab_large};
+    static enum nokv_status (*const parts[])(struct lab * lab) = {lab_append, lab_small, lab_large, lab_pollution,
+                                                                  lab_faults};
     const struct lab_task probe = {.run = models_try};
     TRY(lab_child_run(lab, &probe));
     for (unsigned i = 0; i < ARRAY_COUNT(parts); i++)

@@ -29,8 +29,8 @@ bool lab_stopped(const struct lab *lab)
 static enum nokv_status task_run(struct lab *lab, const struct lab_task *task)
 {
     struct io *io = NULL;
-    if (task->limited && lab->cgroup.version)
-        TRY(lab_cgroup_enter(lab, (long)getpid(), lab->memory));
+    if (task->limit_bytes && lab->cgroup.version)
+        TRY(lab_cgroup_enter(lab, (long)getpid(), task->limit_bytes));
     TRY(io_guard_install());
     TRY(io_real_create(&io));
     enum nokv_status status = task->run(lab, io, task->arg);
@@ -51,9 +51,13 @@ static void child_main(struct lab *lab, const struct lab_task *task)
     _exit((int)status & 0xff);
 }
 
-static void row_failed(struct lab_row *row, const char *why)
+static void killed(const struct lab_task *task)
 {
-    for (unsigned i = 0; i < row->count; i++)
+    static const char why[] = "killed: it needed more memory than the limit";
+    struct lab_row *row = task->row;
+    if (task->contender)
+        snprintf(task->contender->failed, sizeof task->contender->failed, "%s", why);
+    for (unsigned i = 0; row && i < row->count; i++)
         if (row->contenders[i].count == 0)
             snprintf(row->contenders[i].failed, sizeof row->contenders[i].failed, "%s", why);
 }
@@ -62,8 +66,8 @@ static enum nokv_status ended(struct lab *lab, const struct lab_task *task, int 
 {
     if (lab_stopped(lab))
         return FAIL(ABORTED, "interrupted");
-    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && task->row && task->limited) {
-        row_failed(task->row, "killed: it needed more memory than the limit");
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && task->limit_bytes) {
+        killed(task);
         return NOKV_OK;
     }
     if (WIFSIGNALED(status))
@@ -89,7 +93,7 @@ enum nokv_status lab_child_run(struct lab *lab, const struct lab_task *task)
     while (waitpid(pid, &status, 0) < 0)
         if (errno != EINTR)
             return FAIL_ERRNO(errno, "waitpid");
-    if (task->limited && lab->cgroup.version)
+    if (task->limit_bytes && lab->cgroup.version)
         lab_cgroup_remove(lab, (long)pid);
     return ended(lab, task, status);
 }

@@ -180,7 +180,12 @@ static void winner_row(const struct lab_row *row, FILE *out)
     element("td", " class=\"l\"", row->contenders[w.index].name, out);
     lab_figure_text(lab_contender_spread(&row->contenders[w.index], row->figure).median, row->figure, text);
     element("td", "", text, out);
-    snprintf(text, sizeof text, w.is_a_tie ? "tie" : "%.*f\xc3\x97", w.ratio < 10 ? 2 : 0, w.ratio);
+    if (w.is_a_tie)
+        snprintf(text, sizeof text, "tie");
+    else if (w.ratio > 999)
+        snprintf(text, sizeof text, "over 999\xc3\x97");
+    else
+        snprintf(text, sizeof text, "%.*f\xc3\x97", w.ratio < 10 ? 2 : 0, w.ratio);
     element("td", "", w.second < 0 ? "" : text, out);
     element("td", " class=\"l\"", w.second < 0 ? "" : row->contenders[w.second].name, out);
     fputs("</tr>\n", out);

@@ -168,7 +168,8 @@ static enum nokv_status large_row(struct lab *lab, struct large *l)
     for (unsigned i = 0; i < ARRAY_COUNT(ways) && !l->row->skipped; i++)
         if (ways[i].depth == 1 || l->values->value_bytes <= VLOG_CHUNK)
             (void)lab_contender_add(lab, l->row, ways[i].model, ways[i].option, "%s", ways[i].name);
-    const struct lab_task task = {.run = large_task, .arg = l, .row = l->row, .limited = l->row->limited};
+    const struct lab_task task = {
+        .run = large_task, .arg = l, .row = l->row, .limit_bytes = l->row->limited ? lab->memory : 0};
     if (!l->row->skipped)
         TRY(lab_child_run(lab, &task));
     lab_progress_row(lab, l->row);
@@ -221,5 +222,5 @@ enum nokv_status lab_large(struct lab *lab)
     for (unsigned i = 0; i < ARRAY_COUNT(sizes); i++)
         TRY(large_size(lab, sizes[i]));
     lab_rows_group(lab, 3);
-    return NOKV_OK;
+    return lab_file_remove(lab, "segment");
 }

@@ -29,6 +29,8 @@ static void row_print(const struct lab_row *row, FILE *out)
     lab_figure_text(lab_contender_spread(&row->contenders[w.index], row->figure).median, row->figure, best);
     if (w.second >= 0 && w.is_a_tie)
         snprintf(by, sizeof by, "  ~   %s", row->contenders[w.second].name);
+    else if (w.second >= 0 && w.ratio > 999)
+        snprintf(by, sizeof by, ">999x %s", row->contenders[w.second].name);
     else if (w.second >= 0)
         snprintf(by, sizeof by, "%5.*fx %s", w.ratio < 10 ? 2 : 0, w.ratio, row->contenders[w.second].name);
     fprintf(out, "    %-26.26s %-33.33s %*s  %s\n", row->label, row->contenders[w.index].name, padding(best, 11), best,

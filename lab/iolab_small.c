@@ -208,7 +208,8 @@ enum nokv_status lab_small_row(struct lab *lab, struct lab_small *s, const char 
         s->ways[kept++] = i;
         (void)lab_contender_add(lab, s->row, way->model, way->option, "%s", way->name);
     }
-    const struct lab_task task = {.run = small_task, .arg = s, .row = s->row, .limited = s->row->limited};
+    const struct lab_task task = {
+        .run = small_task, .arg = s, .row = s->row, .limit_bytes = s->row->limited ? lab->memory : 0};
     if (!s->row->skipped)
         TRY(lab_child_run(lab, &task));
     lab_progress_row(lab, s->row);
@@ -247,7 +248,7 @@ static enum nokv_status small_rows(struct lab *lab, struct lab_small *s)
             s->row = lab_row_add(lab, 2, LAB_RATE, LAB_SST_READ, groups[state], label);
             TRY(lab_small_row(lab, s, notes));
         }
-    return NOKV_OK;
+    return lab_file_remove(lab, "table"); /* part 5 reads the others */
 }
 
 enum nokv_status lab_small(struct lab *lab)

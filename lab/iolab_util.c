@@ -128,6 +128,13 @@ void lab_shared_free(void *memory, size_t size)
         (void)munmap(memory, size);
 }
 
+enum nokv_status lab_file_remove(const struct lab *lab, const char *name)
+{
+    char path[LAB_PATH_SIZE];
+    lab_path(lab, name, path);
+    return unlink(path) == 0 ? NOKV_OK : FAIL_ERRNO(errno, "%s: cannot be removed", path);
+}
+
 static int entry_remove(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
     (void)st, (void)type, (void)ftw;

@@ -185,8 +185,9 @@ void lab_verdict_text(const struct lab_verdict *verdict, char *out, size_t size)
 struct lab_task {
     enum nokv_status (*run)(struct lab *lab, struct io *io, void *arg);
     void *arg;
-    bool limited;        /* memory limited to lab->memory, where that can be had */
-    struct lab_row *row; /* NULL, or the row whose contenders failed when the child was killed */
+    uint64_t limit_bytes;            /* of memory, where it can be limited; 0: none */
+    struct lab_row *row;             /* NULL, or the row whose contenders failed when the child was killed */
+    struct lab_contender *contender; /* NULL, or the one contender of it */
 };
 /*
  * Run a task in a child process and wait for it. A failure is that of the task (its message is this thread's); a child
@@ -254,6 +255,7 @@ void lab_path(const struct lab *lab, const char *name, char out[LAB_PATH_SIZE]);
 /* Shared with children; NULL: no memory. */
 void *lab_shared_alloc(size_t size);
 void lab_shared_free(void *memory, size_t size); /* NULL is accepted */
+enum nokv_status lab_file_remove(const struct lab *lab, const char *name) MUST_CHECK;
 enum nokv_status lab_dir_remove(const char *path);
 /* Fails with NO_SPACE unless that many bytes are free below lab->options.dir. */
 enum nokv_status lab_space_check(const struct lab *lab, uint64_t bytes) MUST_CHECK;
