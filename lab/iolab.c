@@ -55,7 +55,7 @@ void lab_progress_row(const struct lab *lab, const struct lab_row *row)
         fprintf(lab->options.progress, "left out\n");
     } else {
         lab_figure_text(lab_contender_spread(&row->contenders[w.index], row->figure).median, row->figure, best);
-        fprintf(lab->options.progress, "%s %s%s\n", row->contenders[w.index].name, best,
+        fprintf(lab->options.progress, "%s, %s%s\n", row->contenders[w.index].name, best,
                 row->wrong ? " (WRONG bytes were read)" : "");
     }
     fflush(lab->options.progress);
@@ -127,7 +127,7 @@ static enum nokv_status terms_set(struct lab *lab, const struct iolab_options *o
     if (lab->memory < 8 << 20)
         return FAIL(INVALID, "memory can be limited to 8 MiB and more");
     lab->rounds = options->quick ? 3 : 5;
-    lab->slice_ns = options->quick ? 40000000 : 250000000;
+    lab->slice_ns = options->quick ? 30000000 : 250000000;
     if (options->quick && lab->size <= 16 << 20)
         lab->slice_ns = 2000000; /* a test of this program, not of the machine */
     if (stat(options->dir, &st) != 0)

@@ -165,8 +165,9 @@ static enum nokv_status append_row(struct lab *lab, size_t record_bytes, unsigne
 {
     char label[48];
     struct shape shape = {record_bytes, writers};
-    snprintf(label, sizeof label, "%zu bytes, %u writer%s", record_bytes, writers, writers > 1 ? "s" : "");
-    struct lab_row *row = lab_row_add(lab, 1, LAB_RATE, LAB_NO_CHOICE, "durable append, one file", label);
+    snprintf(label, sizeof label, "%zu %s x %u", record_bytes < 1024 ? record_bytes : record_bytes >> 10,
+             record_bytes < 1024 ? "B" : "KiB", writers);
+    struct lab_row *row = lab_row_add(lab, 1, LAB_RATE, LAB_NO_CHOICE, "append, size x writers", label);
     lab_row_note(row, "%s",
                  writers > 1 ? "each record is made durable by its own writer: no group commit"
                              : "each record is durable before the next; read back and compared");

@@ -89,7 +89,7 @@ static enum nokv_status bulk_task(struct lab *lab, struct io *io, void *arg)
 
 static enum nokv_status bulk_row(struct lab *lab, enum lab_choice choice, const char *label)
 {
-    struct lab_row *row = lab_row_add(lab, 1, LAB_MB_S, choice, "files written at one go", label);
+    struct lab_row *row = lab_row_add(lab, 1, LAB_MB_S, choice, "file written at one go", label);
     lab_row_note(row, "%lu MiB, with the last sync; read back and verified", bulk_bytes(lab) >> 20);
     (void)lab_contender_add(lab, row, IO_STD, "std", "standard I/O");
     (void)lab_contender_add(lab, row, IO_DIRECT, "direct", "O_DIRECT");
@@ -103,5 +103,5 @@ static enum nokv_status bulk_row(struct lab *lab, enum lab_choice choice, const 
 enum nokv_status lab_bulk(struct lab *lab)
 {
     TRY(bulk_row(lab, LAB_BACKGROUND_IO, "a table"));
-    return bulk_row(lab, LAB_VLOG_WRITE, "values of 64 KiB");
+    return bulk_row(lab, LAB_VLOG_WRITE, "values 64 KiB");
 }

@@ -112,6 +112,8 @@ enum nokv_status lab_rounds_run(struct lab_bench *bench)
             if (row->contenders[index].failed[0])
                 continue;
             TRY(bench->measure(bench, index, &sample));
+            if (row->contenders[index].failed[0])
+                continue;
             lab_contender_sample(&row->contenders[index], &sample);
         }
     return NOKV_OK;

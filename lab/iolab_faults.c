@@ -7,12 +7,15 @@
  * measured here. First touch: every page of a table that is in memory, once, in random order, by a process that has
  * just opened it; a mapping pays a minor fault for a page or, where the kernel maps its neighbours as well, for
  * sixteen. One cache line: eight bytes at random places of a mapped table, all of it in memory and touched before,
- * where the mapping in 2 MiB pages needs fewer entries of the processor's TLB.
+ * where the mapping in 2 MiB pages needs fewer entries of the processor's TLB. Where the kernel
+ * has no large pages for files (CONFIG_READ_ONLY_THP_FOR_FS), a copy of the file in memory of our own shows what they
+ * would be worth.
  *
  * Pages are checked by their checksums. The eight bytes are gathered into one sum, and the same places of a private
  * copy of the file, read after the clock has stopped, must give the same.
  */
 #include <stdio.h>
+#include <sys/mman.h>
 
 #include "base/alloc.h"
 #include "base/thread.h"
@@ -115,9 +118,10 @@ static enum nokv_status touch_task(struct lab *lab, struct io *io, void *arg)
 
 static enum nokv_status touch_row(struct lab *lab, struct faults *f)
 {
-    f->row = lab_row_add(lab, 5, LAB_RATE, LAB_NO_CHOICE, "first touch of a page that is in memory", "1 thread");
+    f->row = lab_row_add(lab, 5, LAB_RATE, LAB_NO_CHOICE, "first touch of a page", "1 thread");
     lab_row_note(f->row,
-                 "all pages of %lu MiB once, in random order, mapping and advice within the time; O_DIRECT reads "
+                 "all pages of a table of %lu MiB that is in memory, once, in random order, mapping and advice within "
+                 "the time; O_DIRECT reads "
                  "from the device",
                  lab->size / 4 >> 20);
     for (unsigned i = 0; i < ARRAY_COUNT(touch_ways); i++)
@@ -131,6 +135,15 @@ static enum nokv_status touch_row(struct lab *lab, struct faults *f)
 /* ---- one cache line ------------------------------------------------------------------------------------------- */
 
 enum { LINE = 64, LINES_AT_ONCE = 1000 };
+enum { MAPPED, MAPPED_HUGE, COPIED, COPIED_HUGE }; /* the contenders, in their order */
+static const size_t HUGE_PAGE = 2 << 20;
+
+/* What was read, for lines_check. */
+struct lines {
+    uint64_t size; /* of the file */
+    uint64_t seed;
+    uint64_t groups, sum;
+};
 
 static uint64_t lines_sum(const uint8_t *data, uint64_t lines, uint64_t seed, uint64_t count)
 {
@@ -144,58 +157,83 @@ static uint64_t lines_sum(const uint8_t *data, uint64_t lines, uint64_t seed, ui
     return sum;
 }
 
-static enum nokv_status lines_check(struct lab_bench *bench, const char *path, uint64_t size, uint64_t groups,
-                                    uint64_t seed, uint64_t sum)
+static enum nokv_status lines_check(struct lab_bench *bench, const char *path, const struct lines *lines)
 {
     struct io_file *file CLEANUP(io_close_ptr) = NULL;
-    uint8_t *copy = mem_alloc_pages(PAGE_BYTES, align_up(size, PAGE_BYTES));
+    uint8_t *copy = mem_alloc_pages(PAGE_BYTES, align_up(lines->size, PAGE_BYTES));
     if (!copy)
         return FAIL(NO_MEMORY, "iolab: a copy of a table");
     enum nokv_status status = io_open(bench->io, path, IO_OTHER, IO_STD, IO_READ, &file);
     if (status == NOKV_OK)
-        status = io_pread_exact(file, copy, size, 0);
+        status = io_pread_exact(file, copy, lines->size, 0);
     uint64_t again = 0;
-    for (uint64_t group = 0; group < groups && status == NOKV_OK; group++)
-        again += lines_sum(copy, size / LINE, seed + group, LINES_AT_ONCE);
-    bench->row->wrong += again != sum;
-    bench->row->verified += groups * LINES_AT_ONCE * sizeof(uint64_t);
-    mem_free_pages(copy, align_up(size, PAGE_BYTES));
+    for (uint64_t group = 0; group < lines->groups && status == NOKV_OK; group++)
+        again += lines_sum(copy, lines->size / LINE, lines->seed + group, LINES_AT_ONCE);
+    bench->row->wrong += again != lines->sum;
+    bench->row->verified += lines->groups * LINES_AT_ONCE * sizeof(uint64_t);
+    mem_free_pages(copy, align_up(lines->size, PAGE_BYTES));
     return status;
 }
 
-static enum nokv_status lines_time(struct lab_bench *bench, const struct io_map *map, uint64_t seed,
-                                   uint64_t *out_groups, uint64_t *out_sum, struct lab_sample *out_sample)
+static void lines_time(struct lab_bench *bench, struct slice bytes, struct lines *lines, struct lab_sample *out_sample)
 {
-    uint64_t lines = map->size / LINE, sum = 0, groups = 0;
-    (void)lines_sum(map->data, lines, seed - 1, lines); /* most pages are mapped now */
+    uint64_t count = bytes.size / LINE;
+    lines->sum = lines_sum(bytes.data, count, lines->seed - 1, count) * 0; /* most pages are mapped now */
     struct lab_usage from = lab_usage_now(bench->io);
-    for (; clock_now_ns() < from.ns + bench->lab->slice_ns; groups++)
-        sum += lines_sum(map->data, lines, seed + groups, LINES_AT_ONCE);
-    *out_sample = lab_usage_sample(bench->io, &from, groups * LINES_AT_ONCE, groups * LINES_AT_ONCE * LINE, NULL);
-    *out_groups = groups;
-    *out_sum = sum;
+    for (; clock_now_ns() < from.ns + bench->lab->slice_ns; lines->groups++)
+        lines->sum += lines_sum(bytes.data, count, lines->seed + lines->groups, LINES_AT_ONCE);
+    uint64_t ops = lines->groups * LINES_AT_ONCE;
+    *out_sample = lab_usage_sample(bench->io, &from, ops, ops * LINE, NULL);
+}
+
+/* A mapping of the file; with `huge` gathered into large pages. */
+static enum nokv_status lines_mapped(struct lab_bench *bench, struct lab_contender *c, const char *path, bool huge,
+                                     struct lines *lines, struct lab_sample *out_sample)
+{
+    struct io_file *file CLEANUP(io_close_ptr) = NULL;
+    struct io_map map = {0};
+    TRY(io_open(bench->io, path, IO_SST, IO_MMAP, IO_READ, &file));
+    TRY(io_map(file, &map));
+    bool refused = huge && !io_map_advise(&map, 0, map.size & ~(HUGE_PAGE - 1), IO_ADVICE_HUGE);
+    if (refused)
+        snprintf(c->failed, sizeof c->failed, "this kernel does not gather the pages of such a file");
+    else
+        lines_time(bench, slice_make(map.data, map.size), lines, out_sample);
+    io_unmap(&map);
     return NOKV_OK;
+}
+
+/* The file's bytes in memory of our own: the same question where the kernel has no large pages for files. */
+static enum nokv_status lines_copied(struct lab_bench *bench, const char *path, bool huge, struct lines *lines,
+                                     struct lab_sample *out_sample)
+{
+    struct io_file *file CLEANUP(io_close_ptr) = NULL;
+    size_t room = align_up(lines->size, HUGE_PAGE);
+    uint8_t *copy = mem_alloc_pages(HUGE_PAGE, room);
+    if (!copy)
+        return FAIL(NO_MEMORY, "iolab: a copy of a table");
+    (void)madvise(copy, room, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+    enum nokv_status status = io_open(bench->io, path, IO_OTHER, IO_STD, IO_READ, &file);
+    if (status == NOKV_OK)
+        status = io_pread_exact(file, copy, lines->size, 0);
+    if (status == NOKV_OK)
+        lines_time(bench, slice_make(copy, lines->size), lines, out_sample);
+    mem_free_pages(copy, room);
+    return status;
 }
 
 static enum nokv_status lines_measure(struct lab_bench *bench, unsigned index, struct lab_sample *out_sample)
 {
     struct lab_contender *c = &bench->row->contenders[index];
-    struct io_file *file CLEANUP(io_close_ptr) = NULL;
-    struct io_map map = {0};
+    struct lines lines = {.seed = bench->lab->seed + 1000000ull * c->count};
     char path[LAB_PATH_SIZE];
-    uint64_t size, groups, sum, seed = bench->lab->seed + 1000000ull * c->count;
-    lab_path(bench->lab, index == 1 ? "huge" : "hot", path);
-    TRY(bring_in(bench, path, &size));
-    TRY(io_open(bench->io, path, IO_SST, IO_MMAP, IO_READ, &file));
-    TRY(io_map(file, &map));
-    if (index == 1 && !io_map_advise(&map, 0, map.size & ~((2ull << 20) - 1), IO_ADVICE_HUGE))
-        snprintf(c->failed, sizeof c->failed, "this kernel does not gather the pages of a file");
-    enum nokv_status status = lines_time(bench, &map, seed, &groups, &sum, out_sample);
-    io_unmap(&map);
-    TRY(status);
-    if (c->failed[0])
-        *out_sample = lab_sample_none();
-    return lines_check(bench, path, size, groups, seed, sum);
+    lab_path(bench->lab, index == MAPPED_HUGE ? "huge" : "hot", path);
+    TRY(bring_in(bench, path, &lines.size));
+    if (index == MAPPED || index == MAPPED_HUGE)
+        TRY(lines_mapped(bench, c, path, index == MAPPED_HUGE, &lines, out_sample));
+    else
+        TRY(lines_copied(bench, path, index == COPIED_HUGE, &lines, out_sample));
+    return c->failed[0] ? NOKV_OK : lines_check(bench, path, &lines);
 }
 
 static enum nokv_status lines_task(struct lab *lab, struct io *io, void *arg)
@@ -207,10 +245,12 @@ static enum nokv_status lines_task(struct lab *lab, struct io *io, void *arg)
 
 static enum nokv_status lines_row(struct lab *lab, struct faults *f)
 {
-    f->row = lab_row_add(lab, 5, LAB_RATE, LAB_NO_CHOICE, "a cache line of a mapped table, hot", "1 thread");
+    f->row = lab_row_add(lab, 5, LAB_RATE, LAB_NO_CHOICE, "cache line of a table", "1 thread");
     lab_row_note(f->row, "eight bytes at random places of %lu MiB: what the TLB costs", lab->size / 4 >> 20);
     (void)lab_contender_add(lab, f->row, IO_MMAP, "", "mmap, 4 KiB pages");
     (void)lab_contender_add(lab, f->row, IO_MMAP, "", "mmap, 2 MiB pages");
+    (void)lab_contender_add(lab, f->row, IO_STD, "", "read into memory, 4 KiB pages");
+    (void)lab_contender_add(lab, f->row, IO_STD, "", "read into memory, 2 MiB pages");
     const struct lab_task task = {.run = lines_task, .arg = f, .row = f->row};
     TRY(lab_child_run(lab, &task));
     lab_progress_row(lab, f->row);
@@ -232,7 +272,7 @@ static void costs(struct lab *lab, const char *from, const char *group)
     static const struct {
         enum lab_figure figure;
         const char *label;
-    } figures[] = {{LAB_FAULTS, "major faults"}, {LAB_CALLS, "system calls"}, {LAB_CPU_US, "processor time"}};
+    } figures[] = {{LAB_FAULTS, "major faults"}, {LAB_CALLS, "system calls"}, {LAB_CPU_US, "processor"}};
     const struct lab_row *row = row_find(lab, from, "1 thread");
     for (unsigned i = 0; i < ARRAY_COUNT(figures) && row && !row->skipped; i++) {
         struct lab_row *cost = lab_row_derive(lab, row, 5, figures[i].figure, LAB_NO_CHOICE, group, figures[i].label);
@@ -252,8 +292,8 @@ enum nokv_status lab_faults(struct lab *lab)
         status = lines_row(lab, &f);
     lab_shared_free(f.pages, bytes);
     TRY(status);
-    costs(lab, "a page of a table, hot", "costs of a hot read");
-    costs(lab, "a page of a table, cold", "costs of a cold read");
-    costs(lab, "a page of a table, short of memory", "costs of a read, short of memory");
+    costs(lab, "table page, hot", "read costs, hot");
+    costs(lab, "table page, cold", "read costs, cold");
+    costs(lab, "table page, memory short", "read costs, memory short");
     return NOKV_OK;
 }

@@ -151,15 +151,15 @@ static enum nokv_status large_task(struct lab *lab, struct io *io, void *arg)
 
 static enum nokv_status large_row(struct lab *lab, struct large *l)
 {
-    static const char *const groups[LAB_STATES] = {"a value, hot", "a value, cold", "a value, short of memory"};
     static const char *const notes[LAB_STATES] = {
         "an eighth of the segment, in memory before the clock starts",
         "dropped from memory before each sample; random order without repetition; a depth of 16 has 16 reads under way",
         "any value of the segment; one thread"};
-    char label[48];
+    char group[48];
     bool is_mib = l->values->value_bytes >= 1 << 20;
-    snprintf(label, sizeof label, "%zu %s", l->values->value_bytes >> (is_mib ? 20 : 10), is_mib ? "MiB" : "KiB");
-    l->row = lab_row_add(lab, 3, LAB_MB_S, LAB_VLOG_READ, groups[l->state], label);
+    snprintf(group, sizeof group, "value of %zu %s", l->values->value_bytes >> (is_mib ? 20 : 10),
+             is_mib ? "MiB" : "KiB");
+    l->row = lab_row_add(lab, 3, LAB_MB_S, LAB_VLOG_READ, group, lab_state_names[l->state]);
     lab_row_note(l->row, "%s", notes[l->state]);
     l->row->limited = l->state == LAB_SHORT;
     l->row->skipped = l->row->limited && !lab->cgroup.version;
@@ -221,6 +221,5 @@ enum nokv_status lab_large(struct lab *lab)
     lab_progress(lab, "%s", lab_part_titles[3]);
     for (unsigned i = 0; i < ARRAY_COUNT(sizes); i++)
         TRY(large_size(lab, sizes[i]));
-    lab_rows_group(lab, 3);
     return lab_file_remove(lab, "segment");
 }

@@ -197,7 +197,7 @@ static enum nokv_status durable_row(struct lab *lab, unsigned writers)
 {
     char label[48];
     snprintf(label, sizeof label, "%u writer%s", writers, writers > 1 ? "s" : "");
-    struct lab_row *row = lab_row_add(lab, 1, LAB_RATE, LAB_WAL_WRITE, "the engine's log, durable commits", label);
+    struct lab_row *row = lab_row_add(lab, 1, LAB_RATE, LAB_WAL_WRITE, "log commits, durable", label);
     lab_row_note(row,
                  "records of %d bytes through the shared buffer, preallocated in steps of 4 MiB; writers share "
                  "syncs (group commit); read back with the engine's reader",
@@ -210,7 +210,7 @@ static enum nokv_status durable_row(struct lab *lab, unsigned writers)
 
 static enum nokv_status process_row(struct lab *lab)
 {
-    struct lab_row *row = lab_row_add(lab, 1, LAB_RATE, LAB_NO_CHOICE, "the engine's log, no sync", "1 writer");
+    struct lab_row *row = lab_row_add(lab, 1, LAB_RATE, LAB_NO_CHOICE, "log commits, no sync", "1 writer");
     lab_row_note(row,
                  "records of %d bytes that survive the process, not a power cut; the shared buffer is a mapping of "
                  "1 MiB that is moved to the file by large writes",

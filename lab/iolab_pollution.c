@@ -26,7 +26,7 @@
 #include "base/thread.h"
 #include "lab/database.h"
 
-enum { PAUSE_NS = 100000, WARM_PASSES = 2, QUIET_SLICES = 3, SCAN_LIMITS = 4 };
+enum { PAUSE_NS = 100000, WARM_PASSES = 2, QUIET_SLICES = 2, SCAN_LIMITS = 4 };
 
 static const uint64_t OWN_BYTES = 32 << 20; /* what a compaction or collection needs for itself */
 
@@ -54,11 +54,11 @@ static const struct {
     enum lab_choice choice;
     const char *rate_label;
 } works[WORKS] = {
-    [WORK_SCAN] = {"gets during a scan of values", scan_ways, ARRAY_COUNT(scan_ways), LAB_VLOG_READ, "the scan itself"},
+    [WORK_SCAN] = {"gets during a value scan", scan_ways, ARRAY_COUNT(scan_ways), LAB_VLOG_READ, "the scan"},
     [WORK_COMPACTION] = {"gets during a compaction", background_ways, ARRAY_COUNT(background_ways), LAB_BACKGROUND_IO,
-                         "the compaction itself"},
-    [WORK_COLLECTION] = {"gets while garbage is collected", background_ways, ARRAY_COUNT(background_ways),
-                         LAB_BACKGROUND_IO, "the collection itself"},
+                         "compaction"},
+    [WORK_COLLECTION] = {"gets during a collection", background_ways, ARRAY_COUNT(background_ways), LAB_BACKGROUND_IO,
+                         "collection"},
 };
 
 /* Shared with the children. */
@@ -280,8 +280,7 @@ static enum nokv_status rounds_measure(struct lab *lab, struct pollution *p, str
 static enum nokv_status work_rows(struct lab *lab, struct pollution *p)
 {
     double p50 = NAN, p99 = NAN;
-    struct lab_row *row =
-        lab_row_add(lab, 4, LAB_P99_US, works[p->work].choice, works[p->work].group, "99th percentile");
+    struct lab_row *row = lab_row_add(lab, 4, LAB_P99_US, works[p->work].choice, works[p->work].group, "99th pct");
     row->limited = true;
     for (unsigned i = 0; i < works[p->work].way_count; i++)
         (void)lab_contender_add(lab, row, works[p->work].ways[i].model, works[p->work].ways[i].option, "%s",
@@ -293,7 +292,7 @@ static enum nokv_status work_rows(struct lab *lab, struct pollution *p)
                  p50, p99);
     lab_progress_row(lab, row);
     lab_progress_row(lab, lab_row_derive(lab, row, 4, LAB_P50_US, LAB_NO_CHOICE, row->group, "median"));
-    lab_progress_row(lab, lab_row_derive(lab, row, 4, LAB_KEPT, row->choice, row->group, "hot pages kept"));
+    lab_progress_row(lab, lab_row_derive(lab, row, 4, LAB_KEPT, row->choice, row->group, "pages kept"));
     lab_progress_row(lab, lab_row_derive(lab, row, 4, LAB_MB_S, row->choice, row->group, works[p->work].rate_label));
     return NOKV_OK;
 }
@@ -314,8 +313,7 @@ enum nokv_status lab_pollution(struct lab *lab)
 {
     lab_progress(lab, "%s", lab_part_titles[4]);
     if (!lab->cgroup.version) {
-        struct lab_row *row =
-            lab_row_add(lab, 4, LAB_P99_US, LAB_NO_CHOICE, "gets beside other work", "99th percentile");
+        struct lab_row *row = lab_row_add(lab, 4, LAB_P99_US, LAB_NO_CHOICE, "gets beside other work", "99th pct");
         row->skipped = true;
         lab_row_note(row, "memory cannot be limited here, and where there is enough of it nothing is pushed out");
         return NOKV_OK;

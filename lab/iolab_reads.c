@@ -6,10 +6,14 @@
  * cache, and because no model is to find what another one left. A latency is the time between the ends of two
  * operations of a thread, checking included; an operation of a group of n takes as long as the group.
  */
+#include <stdio.h>
+
 #include "base/alloc.h"
 #include "base/epoch.h"
 #include "base/thread.h"
 #include "lab/reads.h"
+
+const char *const lab_state_names[LAB_STATES] = {"hot", "cold", "memory short"};
 
 static enum nokv_status read_until_end(void *arg, unsigned index)
 {
@@ -91,19 +95,30 @@ static void handles_close(struct lab_reads *reads)
     epoch_drain(); /* a mapping is given back only then */
 }
 
-static enum nokv_status handles_measure(struct lab_bench *bench, struct lab_reads *reads, struct lab_sample *out_sample)
+/* False: gathering was asked for, and this kernel does not do it for files of this file system. */
+static bool advise(const struct lab_reads *reads)
 {
+    bool taken = io_map_advise(&reads->map, 0, reads->map.size, (enum io_advice)reads->way->advice);
+    return taken || reads->way->advice != IO_ADVICE_HUGE;
+}
+
+static enum nokv_status handles_measure(struct lab_bench *bench, unsigned index, struct lab_reads *reads,
+                                        struct lab_sample *out_sample)
+{
+    struct lab_contender *c = &bench->row->contenders[index];
     struct lab_crew crew = {.work = read_until_end, .arg = reads, .count = reads->threads};
     bool asks_late = reads->state == LAB_COLD; /* what brings a cold file in is part of the price */
     TRY(handles_open(reads));
     bool advised = reads->map.data && reads->way->advice != LAB_ADVICE_NONE;
-    if (advised && !asks_late)
-        (void)io_map_advise(&reads->map, 0, reads->map.size, (enum io_advice)reads->way->advice);
+    if (advised && !asks_late && !advise(reads)) {
+        snprintf(c->failed, sizeof c->failed, "this kernel does not gather the pages of such a file");
+        return NOKV_OK;
+    }
     TRY(reads->warm(reads));
     struct lab_usage from = lab_usage_now(bench->io);
     reads->end_ns = from.ns + bench->lab->slice_ns;
     if (advised && asks_late)
-        (void)io_map_advise(&reads->map, 0, reads->map.size, (enum io_advice)reads->way->advice);
+        (void)advise(reads);
     TRY(lab_crew_run(&crew));
     uint64_t count = histogram_count(&reads->ns);
     *out_sample = lab_usage_sample(bench->io, &from, count, count * reads->bytes_each, &reads->ns);
@@ -113,8 +128,7 @@ static enum nokv_status handles_measure(struct lab_bench *bench, struct lab_read
 enum nokv_status lab_reads_measure(struct lab_bench *bench, unsigned index, struct lab_reads *reads,
                                    struct lab_sample *out_sample)
 {
-    (void)index;
-    enum nokv_status status = handles_measure(bench, reads, out_sample);
+    enum nokv_status status = handles_measure(bench, index, reads, out_sample);
     handles_close(reads);
     bench->row->wrong += atomic_load_explicit(&reads->wrong, memory_order_relaxed);
     bench->row->verified += atomic_load_explicit(&reads->verified, memory_order_relaxed);

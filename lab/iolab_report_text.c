@@ -1,57 +1,91 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * iolab_report_text.c - the summary on the terminal: a line per row with its winner and by how much, the verdicts last.
+ * iolab_report_text.c - the summary on the terminal: what was measured, who won each row and by how much, the verdicts.
  *
- * Made to fit a screen: one line per row, the figures of the losers are in the JSON and on the page. "~" marks a tie:
- * the rounds of the first two overlap, so that the order of the two is not to be believed.
+ * Made to fit a screen: a line per group of rows, a column per row, in it the model that won and how many times better
+ * it was than the best of the other models. "~" is a tie: the rounds of the two overlap. Which way of using a model it
+ * was, and all figures, are in the JSON and on the page.
  */
 #include <stdio.h>
 
 #include "lab/lab.h"
 
-/* printf pads by bytes; a micro sign has two. */
-static int padding(const char *text, int width)
+enum { NAME_WIDTH = 29, COLUMN_WIDTH = 13, COLUMNS_MAX = 8 };
+
+static const char *short_name(const struct lab_contender *c)
 {
-    int extra = 0;
-    for (const char *p = text; *p; p++)
-        extra += ((unsigned char)*p & 0xc0) == 0x80;
-    return width + extra;
+    return c->model == LAB_MODEL_AUTO ? "auto" : io_model_name((enum io_model)c->model);
 }
 
-static void row_print(const struct lab_row *row, FILE *out)
+static void cell_text(const struct lab_row *row, char *out, size_t size)
 {
-    char best[32], by[48] = "";
     struct lab_winner w = lab_row_winner(row);
     if (w.index < 0) {
-        fprintf(out, "    %-26.26s left out: %s\n", row->label, row->note);
+        snprintf(out, size, "left out");
         return;
     }
-    lab_figure_text(lab_contender_spread(&row->contenders[w.index], row->figure).median, row->figure, best);
-    if (w.second >= 0 && w.is_a_tie)
-        snprintf(by, sizeof by, "  ~   %s", row->contenders[w.second].name);
-    else if (w.second >= 0 && w.ratio > 999)
-        snprintf(by, sizeof by, ">999x %s", row->contenders[w.second].name);
-    else if (w.second >= 0)
-        snprintf(by, sizeof by, "%5.*fx %s", w.ratio < 10 ? 2 : 0, w.ratio, row->contenders[w.second].name);
-    fprintf(out, "    %-26.26s %-33.33s %*s  %s\n", row->label, row->contenders[w.index].name, padding(best, 11), best,
-            by);
+    const char *name = short_name(&row->contenders[w.index]);
     if (row->wrong)
-        fprintf(out, "    WRONG: %lu operations read other bytes than were written\n", row->wrong);
+        snprintf(out, size, "WRONG BYTES");
+    else if (w.second < 0)
+        snprintf(out, size, "%s", name);
+    else if (w.is_a_tie)
+        snprintf(out, size, "%s ~", name);
+    else if (w.ratio > 999)
+        snprintf(out, size, "%s >999x", name);
+    else
+        snprintf(out, size, "%s %.*fx", name, w.ratio < 9.95 ? 1 : 0, w.ratio);
+}
+
+/* Rows [first, return) have one group. */
+static unsigned group_end(const struct lab *lab, unsigned first)
+{
+    unsigned end = first + 1;
+    while (end < lab->row_count && end - first < COLUMNS_MAX && lab->rows[end].part == lab->rows[first].part &&
+           strcmp(lab->rows[end].group, lab->rows[first].group) == 0)
+        end++;
+    return end;
+}
+
+static bool same_labels(const struct lab *lab, unsigned a, unsigned a_end, unsigned b, unsigned b_end)
+{
+    if (a_end - a != b_end - b || lab->rows[a].part != lab->rows[b].part)
+        return false;
+    for (unsigned i = 0; i < a_end - a; i++)
+        if (strcmp(lab->rows[a + i].label, lab->rows[b + i].label) != 0)
+            return false;
+    return true;
+}
+
+static void labels_print(const struct lab *lab, unsigned first, unsigned end, FILE *out)
+{
+    bool is_first = first == 0 || lab->rows[first - 1].part != lab->rows[first].part;
+    char title[64] = "";
+    if (is_first)
+        snprintf(title, sizeof title, "%u. %s", lab->rows[first].part, lab_part_titles[lab->rows[first].part]);
+    fprintf(out, "%-*s", NAME_WIDTH, title);
+    for (unsigned i = first; i < end; i++)
+        fprintf(out, "%-*s", i + 1 < end ? COLUMN_WIDTH : 0, lab->rows[i].label);
+    fputc('\n', out);
 }
 
 static void rows_print(const struct lab *lab, FILE *out)
 {
-    const char *group = "";
-    unsigned part = 0;
-    for (unsigned i = 0; i < lab->row_count; i++) {
-        const struct lab_row *row = &lab->rows[i];
-        if (row->part != part)
-            fprintf(out, "%u. %s\n", row->part, lab_part_titles[row->part]);
-        if (row->part != part || strcmp(row->group, group) != 0)
-            fprintf(out, "  %s (%s)\n", row->group, lab_figures[row->figure].unit);
-        part = row->part;
-        group = row->group;
-        row_print(row, out);
+    unsigned before = 0, before_end = 0;
+    for (unsigned first = 0; first < lab->row_count;) {
+        unsigned end = group_end(lab, first);
+        if (before_end == 0 || !same_labels(lab, before, before_end, first, end))
+            labels_print(lab, first, end, out);
+        fprintf(out, "  %-*s", NAME_WIDTH - 2, lab->rows[first].group);
+        for (unsigned i = first; i < end; i++) {
+            char text[40];
+            cell_text(&lab->rows[i], text, sizeof text);
+            fprintf(out, "%-*s", i + 1 < end ? COLUMN_WIDTH : 0, text);
+        }
+        fputc('\n', out);
+        before = first;
+        before_end = end;
+        first = end;
     }
 }
 
@@ -60,31 +94,48 @@ static void terms_print(const struct lab *lab, FILE *out)
     uint64_t verified = 0;
     for (unsigned i = 0; i < lab->row_count; i++)
         verified += lab->rows[i].verified;
-    fprintf(out, "\n%s%s\n", lab->machine, lab_stopped(lab) ? "\nInterrupted: what was measured until then" : "");
-    fprintf(out, "files of %lu MiB, seed %lu, %u rounds, medians; %.0f s; %lu MiB read and verified\n", lab->size >> 20,
+    fprintf(out, "%s%s\n", lab->machine,
+            lab_stopped(lab) ? "\nInterrupted: this is what was measured until then." : "");
+    fprintf(out, "Files of %lu MiB, seed %lu, %u rounds, %.0f s; %lu MiB were read and checked.\n", lab->size >> 20,
             lab->seed, lab->rounds, lab->seconds, verified >> 20);
     if (lab->cgroup.version)
-        fprintf(out, "memory limited to %lu MiB by a cgroup v%u where it says so\n", lab->memory >> 20,
-                lab->cgroup.version);
+        fprintf(out, "Memory short: a limit of %lu MiB by a cgroup v%u.\n", lab->memory >> 20, lab->cgroup.version);
     else
-        fprintf(out, "memory could not be limited here (%s): rows that need it are left out\n", lab->cgroup.why);
+        fprintf(out, "Memory cannot be limited here (%s): rows that need it are left out.\n", lab->cgroup.why);
     for (unsigned m = 0; m < LAB_MODELS; m++)
         if (lab->refused[m][0])
-            fprintf(out, "%s is left out: %s\n", lab_model_names[m], lab->refused[m]);
-    fprintf(out, "The winner, its figure, and how many times better than the best other model; ~: a tie.\n");
+            fprintf(out, "Without %s: %s.\n", lab_model_names[m], lab->refused[m]);
+    fprintf(out, "Per row the best model, and how many times better than the next model; ~ is a tie.\n\n");
+}
+
+/* Words of `text` in lines of at most 79 columns, indented. */
+static void wrapped_print(const char *text, FILE *out)
+{
+    size_t column = 0;
+    while (*text) {
+        size_t length = strcspn(text, " ");
+        if (column + length + 1 > 75) {
+            fputc('\n', out);
+            column = 0;
+        }
+        fprintf(out, "%s%.*s", column ? " " : "    ", (int)length, text);
+        column += length + 1;
+        text += length + (text[length] == ' ');
+    }
+    fputs(".\n", out);
 }
 
 void lab_report_text(const struct lab *lab, FILE *out)
 {
     terms_print(lab, out);
     rows_print(lab, out);
-    fprintf(out, "Verdict\n");
     for (unsigned c = LAB_NO_CHOICE + 1; c < LAB_CHOICES; c++) {
         struct lab_verdict verdict;
         char text[512];
         if (!lab_verdict_make(lab, (enum lab_choice)c, &verdict))
             continue;
         lab_verdict_text(&verdict, text, sizeof text);
-        fprintf(out, "  %s: %s\n", verdict.component, text);
+        fprintf(out, "%s%s\n", c == LAB_NO_CHOICE + 1 ? "\n" : "", verdict.component);
+        wrapped_print(text, out);
     }
 }

@@ -99,25 +99,6 @@ struct lab_row *lab_row_derive(struct lab *lab, const struct lab_row *from, unsi
     return row;
 }
 
-void lab_rows_group(struct lab *lab, unsigned part)
-{
-    unsigned end = lab->row_count, begin = end;
-    while (begin > 0 && lab->rows[begin - 1].part == part)
-        begin--;
-    for (unsigned done = begin + 1; done < end; done++) {
-        unsigned next = done;
-        while (next < end && strcmp(lab->rows[next].group, lab->rows[done - 1].group) != 0)
-            next++;
-        if (next == end)
-            continue; /* a new group begins at `done` */
-        for (; next > done; next--) {
-            struct lab_row moved = lab->rows[next];
-            lab->rows[next] = lab->rows[next - 1];
-            lab->rows[next - 1] = moved;
-        }
-    }
-}
-
 /* ---- figures -------------------------------------------------------------------------------------------------- */
 
 static int double_compare(const void *a, const void *b)

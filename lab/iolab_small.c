@@ -231,8 +231,6 @@ static enum nokv_status tables_make(struct lab *lab, struct io *io, void *arg)
 static enum nokv_status small_rows(struct lab *lab, struct lab_small *s)
 {
     static const unsigned threads[] = {1, 2, 16};
-    static const char *const groups[LAB_STATES] = {"a page of a table, hot", "a page of a table, cold",
-                                                   "a page of a table, short of memory"};
     static const char *const notes[LAB_STATES] = {
         "every page in memory before the clock starts; the cache of O_DIRECT holds all of them",
         "dropped from memory before each sample; random order without repetition; a depth of n has n reads under way",
@@ -241,11 +239,12 @@ static enum nokv_status small_rows(struct lab *lab, struct lab_small *s)
     TRY(lab_child_run(lab, &make));
     for (unsigned state = 0; state < LAB_STATES; state++)
         for (unsigned t = 0; t < ARRAY_COUNT(threads); t++) {
-            char label[48];
+            char group[48], label[48];
+            snprintf(group, sizeof group, "table page, %s", lab_state_names[state]);
             snprintf(label, sizeof label, "%u thread%s", threads[t], threads[t] > 1 ? "s" : "");
             s->state = (enum lab_state)state;
             s->threads = threads[t];
-            s->row = lab_row_add(lab, 2, LAB_RATE, LAB_SST_READ, groups[state], label);
+            s->row = lab_row_add(lab, 2, LAB_RATE, LAB_SST_READ, group, label);
             TRY(lab_small_row(lab, s, notes));
         }
     return lab_file_remove(lab, "table"); /* part 5 reads the others */

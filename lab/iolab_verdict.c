@@ -130,6 +130,7 @@ void lab_verdict_text(const struct lab_verdict *v, char *out, size_t size)
         n += snprintf(out + n, size - (size_t)n, "; the default, %s, has %.0f %% of it", v->standard,
                       100 * v->standard_value->score / best->score);
     if (shown->worst < 0.9 && n < (int)size)
-        snprintf(out + n, size - (size_t)n, ". %s is weakest at: %s, %s (%.0f %% of the best)", shown->option,
-                 shown->worst_row->group, shown->worst_row->label, 100 * shown->worst);
+        snprintf(out + n, size - (size_t)n, ". %s is weakest at: %s, %s (%s%.0f %% of the best)", shown->option,
+                 shown->worst_row->group, shown->worst_row->label, shown->worst < 0.01 ? "under " : "",
+                 fmax(100 * shown->worst, 1));
 }

@@ -134,9 +134,6 @@ void lab_contender_sample(struct lab_contender *c, const struct lab_sample *samp
 struct lab_row *lab_row_derive(struct lab *lab, const struct lab_row *from, unsigned part, enum lab_figure figure,
                                enum lab_choice choice, const char *group, const char *label);
 
-/* Bring the rows of a part that have one group together, in the order in which the groups appeared first. */
-void lab_rows_group(struct lab *lab, unsigned part);
-
 struct lab_spread {
     double median, least, most; /* NAN: nothing was measured */
 };

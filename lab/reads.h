@@ -13,6 +13,7 @@
 enum { LAB_DEPTH_MAX = 128, LAB_ADVICE_NONE = -1 };
 
 enum lab_state { LAB_HOT, LAB_COLD, LAB_SHORT, LAB_STATES };
+extern const char *const lab_state_names[LAB_STATES]; /* "hot", "cold", "memory short" */
 
 struct lab_read_way {
     const char *name;
