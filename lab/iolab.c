@@ -128,8 +128,10 @@ static enum nokv_status terms_set(struct lab *lab, const struct iolab_options *o
         return FAIL(INVALID, "memory can be limited to 8 MiB and more");
     lab->rounds = options->quick ? 3 : 5;
     lab->slice_ns = options->quick ? 30000000 : 250000000;
-    if (options->quick && lab->size <= 16 << 20)
-        lab->slice_ns = 2000000; /* a test of this program, not of the machine */
+    if (options->quick && lab->size <= 16 << 20) { /* a test of this program, not of the machine */
+        lab->slice_ns = 2000000;
+        lab->rounds = 1;
+    }
     if (stat(options->dir, &st) != 0)
         return FAIL_ERRNO(errno, "%s: cannot be used as the directory", options->dir);
     if (!S_ISDIR(st.st_mode))

@@ -84,7 +84,8 @@ static enum nokv_status append_until_end(void *arg, unsigned writer)
     uint8_t *record CLEANUP(mem_free_ptr) = mem_alloc_aligned(PAGE_BYTES, a->record_bytes);
     if (!record)
         return FAIL(NO_MEMORY, "iolab: a buffer");
-    for (uint64_t begin = clock_now_ns(); begin < a->end_ns;) {
+    uint64_t begin = clock_now_ns();
+    do { /* one at least, however late the thread began */
         uint64_t index = atomic_fetch_add_explicit(&a->next, 1, memory_order_relaxed);
         if (index >= a->count_max)
             break;
@@ -93,7 +94,7 @@ static enum nokv_status append_until_end(void *arg, unsigned writer)
         uint64_t end = clock_now_ns();
         histogram_add(&a->ns, end - begin);
         begin = end;
-    }
+    } while (begin < a->end_ns);
     return NOKV_OK;
 }
 

@@ -2,7 +2,7 @@
 /*
  * iolab_cache.c - the cache that whoever reads with O_DIRECT has to bring along, as other engines do.
  *
- * Pages in sets of eight; a set is the page's hash, has a lock of its own, and gives up the place that its clock hand
+ * Pages in sets of sixteen; a set is the page's hash, has a lock of its own, and gives up the place that its clock hand
  * finds unused since the last round. A hit is copied out under the lock. Simple on purpose: what it shows is the price
  * of a cache in the process beside the page cache (a lock and a copy per read, memory that is set aside), not the best
  * that could be made.
@@ -11,7 +11,7 @@
 #include "base/thread.h"
 #include "lab/reads.h"
 
-enum { WAYS = 8 };
+enum { WAYS = 16 };
 
 struct set {
     struct mutex mu;

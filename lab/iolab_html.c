@@ -47,7 +47,7 @@ static const char head[] =
     ".l{text-align:left}tr>:first-child{text-align:left;position:sticky;left:0;background:var(--bg);min-width:8rem;"
     "max-width:17rem;white-space:normal}.card tr>:first-child{background:var(--card)}\n"
     "@media(max-width:40rem){th,td{padding:.25rem .45rem}table{font-size:.8rem}.winners tr>:first-child"
-    "{max-width:7.5rem;min-width:6rem}.winners td{white-space:normal}}\n"
+    "{max-width:8rem;min-width:6.5rem}.winners :is(td,th).l{white-space:normal;min-width:6.5rem}}\n"
     "@media print{.card{break-inside:avoid}}\n"
     "</style>\n</head>\n<body>\n";
 

@@ -239,12 +239,16 @@ static enum nokv_status build_task(struct lab *lab, struct io *io, void *arg)
 
 /* ---- rows ----------------------------------------------------------------------------------------------------- */
 
+static uint64_t limit_of(const struct lab *lab, const struct pollution *p)
+{
+    return lab->memory + (p->work == WORK_SCAN ? 0 : OWN_BYTES);
+}
+
 static enum nokv_status contender_measure(struct lab *lab, struct pollution *p, struct lab_row *row, unsigned index)
 {
     struct lab_contender *c = &row->contenders[index];
-    uint64_t limit = lab->memory + (p->work == WORK_SCAN ? 0 : OWN_BYTES);
     const struct lab_task prepare = {.run = prepare_task, .arg = p};
-    const struct lab_task sample = {.run = sample_task, .arg = p, .limit_bytes = limit, .contender = c};
+    const struct lab_task sample = {.run = sample_task, .arg = p, .limit_bytes = limit_of(lab, p), .contender = c};
     p->way = &works[p->work].ways[index];
     p->tally = (struct lab_tally){0};
     TRY(lab_child_run(lab, &prepare));
@@ -261,7 +265,7 @@ static enum nokv_status rounds_measure(struct lab *lab, struct pollution *p, str
 {
     double p50 = 0, p99 = 0;
     unsigned count = 0;
-    unsigned rounds = lab->options.quick ? 2 : 3; /* a sample takes seconds */
+    unsigned rounds = (unsigned)u64_min(lab->rounds, lab->options.quick ? 2 : 3); /* a sample takes seconds */
     for (unsigned round = 0; round < rounds; round++)
         for (unsigned k = 0; k < row->count; k++) {
             unsigned index = (k + round) % row->count;
@@ -286,10 +290,11 @@ static enum nokv_status work_rows(struct lab *lab, struct pollution *p)
         (void)lab_contender_add(lab, row, works[p->work].ways[i].model, works[p->work].ways[i].option, "%s",
                                 works[p->work].ways[i].name);
     TRY(rounds_measure(lab, p, row, &p50, &p99));
-    lab_row_note(row,
-                 "with nothing beside them the gets took %.2f \xc2\xb5s (median) and %.1f \xc2\xb5s (99th percentile), "
-                 "means of all samples; the hot tables fit into a third of the limit",
-                 p50, p99);
+    lab_row_note(
+        row,
+        "with nothing beside them the gets took %.2f \xc2\xb5s (median) and %.1f \xc2\xb5s (99th percentile), on "
+        "average; memory limited to %lu MiB, of which the hot tables take %lu; %u rounds",
+        p50, p99, limit_of(lab, p) >> 20, lab->memory / 3 >> 20, row->contenders[0].count);
     lab_progress_row(lab, row);
     lab_progress_row(lab, lab_row_derive(lab, row, 4, LAB_P50_US, LAB_NO_CHOICE, row->group, "median"));
     lab_progress_row(lab, lab_row_derive(lab, row, 4, LAB_KEPT, row->choice, row->group, "pages kept"));

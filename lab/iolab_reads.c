@@ -26,13 +26,14 @@ static enum nokv_status read_until_end(void *arg, unsigned index)
     if (!buffer)
         return FAIL(NO_MEMORY, "iolab: a buffer");
     TRY(epoch_register());
-    for (uint64_t begin = clock_now_ns(); begin < reads->end_ns;) {
+    uint64_t begin = clock_now_ns();
+    do { /* one at least, however late the thread began */
         TRY(reads->read_one(&r));
         uint64_t end = clock_now_ns();
         for (unsigned i = 0; i < depth; i++)
             histogram_add(&reads->ns, end - begin);
         begin = end;
-    }
+    } while (begin < reads->end_ns);
     atomic_fetch_add_explicit(&reads->wrong, r.wrong, memory_order_relaxed);
     atomic_fetch_add_explicit(&reads->verified, r.verified, memory_order_relaxed);
     return NOKV_OK;
