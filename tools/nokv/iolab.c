@@ -106,7 +106,7 @@ static const struct cli_option iolab_options[] = {
 const struct cli_command iolab_command = {
     .name = "iolab",
     .summary = "measure the four I/O models on this machine, by component",
-    .usage = "[--quick] [--dir DIR] [--size SIZE] [--memory SIZE] [--json FILE] [--html FILE]",
+    .usage = "[--quick] [--dir DIR] [--json FILE] [--html FILE]",
     .description = "What do standard I/O, mmap, O_DIRECT and io_uring do for a log, for tables and\n"
                    "for the value log, here? Makes files of the engine's own formats below DIR,\n"
                    "measures through the engine's I/O layer, and removes them. No database is\n"
