@@ -113,6 +113,13 @@ static enum nokv_status models_try(struct lab *lab, struct io *io, void *arg)
 
 /* ---- a run ---------------------------------------------------------------------------------------------------- */
 
+/* The most that is there at a time: two tables or a table and a segment in parts 2 and 3; in part 4 a database that is
+ * written anew, with its log. */
+static uint64_t space_needed(const struct lab *lab)
+{
+    return u64_max(5 * lab->size / 2, lab->size / 2 + 10 * lab->memory + (192 << 20));
+}
+
 static enum nokv_status terms_set(struct lab *lab, const struct iolab_options *options)
 {
     struct stat st;
@@ -124,8 +131,11 @@ static enum nokv_status terms_set(struct lab *lab, const struct iolab_options *o
                     IOLAB_SIZE_MAX >> 30);
     /* a process needs some MiB of its own */
     lab->memory = options->memory_bytes ? options->memory_bytes : u64_max(lab->size / 4, 8 << 20);
-    if (lab->memory < 8 << 20)
-        return FAIL(INVALID, "memory can be limited to 8 MiB and more");
+    if (lab->memory < 8 << 20 || lab->memory > lab->size)
+        return FAIL(INVALID,
+                    "memory can be limited to 8 MiB and more, and to be short to no more than the size of the "
+                    "files, %lu MiB",
+                    lab->size >> 20);
     lab->rounds = options->quick ? 3 : 5;
     lab->slice_ns = options->quick ? 30000000 : 250000000;
     if (options->quick && lab->size <= 16 << 20) { /* a test of this program, not of the machine */
@@ -139,7 +149,7 @@ static enum nokv_status terms_set(struct lab *lab, const struct iolab_options *o
     if (snprintf(lab->dir, sizeof lab->dir - 64, "%s/nokv-iolab-%ld", options->dir, (long)getpid()) >=
         (int)sizeof lab->dir - 64)
         return FAIL(INVALID, "%s: the name is too long", options->dir);
-    return lab_space_check(lab, 4 * lab->size + (64 << 20));
+    return lab_space_check(lab, space_needed(lab));
 }
 
 static enum nokv_status parts_run(struct lab *lab)

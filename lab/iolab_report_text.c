@@ -96,8 +96,8 @@ static void terms_print(const struct lab *lab, FILE *out)
         verified += lab->rows[i].verified;
     fprintf(out, "%s%s\n", lab->machine,
             lab_stopped(lab) ? "\nInterrupted: this is what was measured until then." : "");
-    fprintf(out, "Files of %lu MiB, seed %lu, %u rounds, %.0f s; %lu MiB were read and checked.\n", lab->size >> 20,
-            lab->seed, lab->rounds, lab->seconds, verified >> 20);
+    fprintf(out, "Files of %lu MiB, seed %lu, %u round%s, %.0f s; %lu MiB were read and checked.\n", lab->size >> 20,
+            lab->seed, lab->rounds, lab->rounds == 1 ? "" : "s", lab->seconds, verified >> 20);
     if (lab->cgroup.version)
         fprintf(out, "Memory short: a limit of %lu MiB by a cgroup v%u.\n", lab->memory >> 20, lab->cgroup.version);
     else

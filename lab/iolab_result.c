@@ -29,12 +29,7 @@ const struct lab_figure_info lab_figures[LAB_FIGURE_COUNT] = {
 const char *const lab_model_names[LAB_MODELS] = {"standard I/O", "mmap", "O_DIRECT", "io_uring", "chosen by size"};
 
 const char *const lab_part_titles[LAB_PARTS + 1] = {
-    "",
-    "Append and sync",
-    "Small random reads",
-    "Large random reads",
-    "Pollution of the page cache",
-    "Faults and costs",
+    "", "Append and sync", "Small random reads", "Large random reads", "Page cache pollution", "Faults and costs",
 };
 
 struct lab_row *lab_row_add(struct lab *lab, unsigned part, enum lab_figure figure, enum lab_choice choice,

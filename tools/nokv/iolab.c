@@ -93,7 +93,7 @@ static const struct cli_option iolab_options[] = {
     {"dir", 'd', "DIR",
      "make the files below DIR, on the disk that is to be\nmeasured (default: the current directory)"},
     {"size", 's', "SIZE",
-     "of the large files: 64M, 2G (default 512M, with --quick\n128M); up to four times as much is needed"},
+     "of the large files: 64M, 2G (default 512M, with --quick\n128M); three to four times as much is needed"},
     {"memory", 'm', "SIZE", "where memory is to be short, limit it to this (default:\na quarter of the size)"},
     {"quick", 'q', NULL, "fewer and shorter rounds: some 2 minutes, not 10 to 15"},
     {"seed", 0, "NUMBER", "of everything random (default: the time; it is printed)"},

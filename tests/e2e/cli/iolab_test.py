@@ -92,6 +92,7 @@ class IoLab(CliTest):
                 (("--dir", self.work, "--size", "4T"), 3, "are needed"),
                 (("--dir", self.work, "--json", self.path("no/j")), 3, "no/j"),
                 (("--dir", self.work, "--html", self.path("no/h")), 3, "no/h"),
+                (("--dir", self.work, "--size", "8M", "--memory", "9M"), 3, "memory"),
                 (("--size", "7M"), 2, "--size"),
                 (("--size", "64X"), 2, "64X"),
                 (("--memory", "1K"), 2, "--memory"),
