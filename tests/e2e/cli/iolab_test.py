@@ -12,6 +12,14 @@ from support import NOKV, CliTest, main, nokv
 # Of part 5 and rows that need a memory limit the number depends on the machine.
 ROWS_MIN = {1: 8, 2: 6, 3: 10, 4: 1, 5: 8}
 
+# A sanitizer's own memory does not fit into the limits: what is killed for it there says nothing of the program.
+with open(NOKV, "rb") as binary:
+    SANITIZED = re.search(b"__asan_init|__tsan_init", binary.read()) is not None
+
+
+def was_killed(row):
+    return row["memory_limited"] and all("killed" in c.get("failed", "") for c in row["contenders"])
+
 
 class IoLab(CliTest):
     def setUp(self):
@@ -26,7 +34,7 @@ class IoLab(CliTest):
         for row in rows:
             name = f"{row['part']}, {row['group']}, {row['label']}"
             self.assertEqual(0, row["wrong"], name)
-            if row["skipped"]:
+            if row["skipped"] or (SANITIZED and was_killed(row)):
                 continue
             self.assertIn("winner", row, name)
             self.assertIn(row["winner"], [c["name"] for c in row["contenders"]], name)
@@ -36,7 +44,7 @@ class IoLab(CliTest):
         for part, least in ROWS_MIN.items():
             self.assertGreaterEqual(len([r for r in rows if r["part"] == part]), least, f"part {part}")
         for part in (1, 2, 3):
-            self.assertTrue(all(r["verified_bytes"] > 0 for r in rows if r["part"] == part and not r["skipped"]))
+            self.assertTrue(all(r["verified_bytes"] > 0 for r in rows if r["part"] == part and "winner" in r))
 
     def check_page(self, page, rows):
         self.assertNotRegex(page, r"https?:|<script|<link|<img|url\(|@import")
