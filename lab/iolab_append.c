@@ -137,7 +137,7 @@ static enum nokv_status append_measure(struct lab_bench *bench, unsigned index, 
 {
     const struct shape *shape = bench->arg;
     char path[LAB_PATH_SIZE];
-    uint64_t count_max = u64_min(RECORDS_MAX, bench->lab->size / 8 / shape->record_bytes);
+    uint64_t count_max = u64_min(RECORDS_MAX, bench->lab->size / 16 / shape->record_bytes);
     struct append a = {.lab = bench->lab,
                        .way = &ways[index],
                        .record_bytes = shape->record_bytes,

@@ -112,7 +112,8 @@ static enum nokv_status warm(struct lab_reads *reads)
     r.buffer = buffer;
     if (!buffer)
         return FAIL(NO_MEMORY, "iolab: a buffer");
-    for (uint64_t i = 0; reads->state == LAB_HOT && i < hot_count(reads->values); i++)
+    bool is_kept = reads->state == LAB_HOT && reads->way->model != IO_DIRECT; /* nothing stays of what that reads */
+    for (uint64_t i = 0; is_kept && i < hot_count(reads->values); i++)
         TRY(value_read(&r, i));
     return NOKV_OK;
 }

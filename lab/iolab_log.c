@@ -56,6 +56,7 @@ static enum nokv_status sync_for_all_locked(struct log *log)
 static enum nokv_status commit(struct log *log, bool *out_full)
 {
     struct mutex *held CLEANUP(mutex_unlock_ptr) = mutex_hold(&log->mu);
+    (void)held;
     uint8_t record[RECORD];
     *out_full = rlog_end(log->w) > log->bytes_max;
     if (*out_full)
