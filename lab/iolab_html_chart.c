@@ -11,7 +11,7 @@
 
 #include "lab/lab.h"
 
-enum { WIDTH = 360, FULL = 258, BAR_HEIGHT = 12, STEP = 35, TOP = 2, LEFT = 1 };
+enum { WIDTH = 360, FULL = 258, BAR_HEIGHT = 12, STEP = 36, TOP = 2, LEFT = 1 };
 
 static double most_of(const struct lab_row *row)
 {
@@ -48,7 +48,7 @@ static void contender_draw(const struct lab_row *row, unsigned index, double mos
     const struct lab_contender *c = &row->contenders[index];
     struct lab_spread s = lab_contender_spread(c, row->figure);
     char median[32], least[32], max[32];
-    double y = TOP + (double)index * STEP, bar_y = y + 16;
+    double y = TOP + (double)index * STEP, bar_y = y + 17;
     lab_figure_text(s.median, row->figure, median);
     lab_figure_text(s.least, row->figure, least);
     lab_figure_text(s.most, row->figure, max);

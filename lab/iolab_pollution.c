@@ -293,7 +293,7 @@ static enum nokv_status work_rows(struct lab *lab, struct pollution *p)
     lab_row_note(
         row,
         "with nothing beside them the gets took %.2f \xc2\xb5s (median) and %.1f \xc2\xb5s (99th percentile), on "
-        "average; memory limited to %lu MiB, of which the hot tables take %lu; %u rounds",
+        "average; memory limited to %lu MiB, of which the hot tables take %lu; rounds: %u",
         p50, p99, limit_of(lab, p) >> 20, lab->memory / 3 >> 20, row->contenders[0].count);
     lab_progress_row(lab, row);
     lab_progress_row(lab, lab_row_derive(lab, row, 4, LAB_P50_US, LAB_NO_CHOICE, row->group, "median"));
