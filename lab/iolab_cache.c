@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * iolab_cache.c - the cache that whoever reads with O_DIRECT has to bring along, as other engines do.
+ * iolab_cache.c - the cache of pages that whoever does not read in place has to bring along, as most engines do.
  *
  * Pages in sets of sixteen; a set is the page's hash, has a lock of its own, and gives up the place that its clock hand
  * finds unused since the last round. A hit is copied out under the lock. Simple on purpose: what it shows is the price

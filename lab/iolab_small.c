@@ -6,7 +6,7 @@
  * starts. Cold: the large table, dropped from the page cache before each sample; pages are read in a random order
  * without repetition, so that a page is in memory only if read-ahead brought it. Short of memory: the large table
  * again, under a memory limit; four of five reads go to an eighth of it (clusters of 64 KiB, brought in before the
- * clock starts), the others anywhere. The cache that goes with O_DIRECT is counted in the limit and gets half of it.
+ * clock starts), the others anywhere. A cache of the process counts in the limit and has half of it.
  *
  * The mapping in 2 MiB pages has a table of its own: gathering changes the page cache for everybody who reads the file.
  * "Populate" and "will need" bring a cold file in within the time of the sample, since somebody has to wait for it.
@@ -30,9 +30,11 @@ const struct lab_read_way lab_small_ways[] = {
     {"mmap, will need", "", IO_MMAP, IO_ADVICE_WILLNEED, 1, false},
     {"mmap, populate", "", IO_MMAP, IO_ADVICE_POPULATE, 1, false},
     {"mmap, 2 MiB pages", "", IO_MMAP, IO_ADVICE_HUGE, 1, false},
-    {"pread", "std", IO_STD, LAB_ADVICE_NONE, 1, false},
+    {"pread", "", IO_STD, LAB_ADVICE_NONE, 1, false},
+    {"pread with a cache", "std", IO_STD, LAB_ADVICE_NONE, 1, true},
     {"O_DIRECT with a cache", "direct", IO_DIRECT, LAB_ADVICE_NONE, 1, true},
-    {"io_uring, depth 1", "uring", IO_URING, LAB_ADVICE_NONE, 1, false},
+    {"io_uring with a cache", "uring", IO_URING, LAB_ADVICE_NONE, 1, true},
+    {"io_uring, depth 1", "", IO_URING, LAB_ADVICE_NONE, 1, false},
     {"io_uring, depth 8", "", IO_URING, LAB_ADVICE_NONE, 8, false},
     {"io_uring, depth 32", "", IO_URING, LAB_ADVICE_NONE, 32, false},
     {"io_uring, depth 128", "", IO_URING, LAB_ADVICE_NONE, 128, false},
@@ -243,9 +245,9 @@ static enum nokv_status small_rows(struct lab *lab, struct lab_small *s)
 {
     static const unsigned threads[] = {1, 2, 16};
     static const char *const notes[LAB_STATES] = {
-        "every page in memory before the clock starts; the cache of O_DIRECT has room for twice as many",
+        "every page in memory before the clock starts; a cache has room for twice as many",
         "dropped from memory before each sample; random order without repetition; a depth of n has n reads under way",
-        "four of five reads go to an eighth of the table; the cache of O_DIRECT has half of the limit"};
+        "four of five reads go to an eighth of the table; a cache has half of the limit"};
     const struct lab_task make = {.run = tables_make, .arg = s};
     TRY(lab_child_run(lab, &make));
     for (unsigned state = 0; state < LAB_STATES; state++)

@@ -16,7 +16,9 @@ static const struct {
     const char *component, *option, *standard, *caution;
 } choices[LAB_CHOICES] = {
     [LAB_WAL_WRITE] = {"write-ahead log", "wal_write", "std", NULL},
-    [LAB_SST_READ] = {"tables", "sst_read", "mmap", "mmap is the only one that the engine has so far"},
+    [LAB_SST_READ] = {"tables", "sst_read", "mmap",
+                      "std, direct and uring are measured with a simple cache of pages; the engine's cache of blocks "
+                      "differs in detail"},
     [LAB_VLOG_READ] =
         {"value log, reading", "vlog_read", "auto",
          "the rows ask how fast a value is and what it does to the tables: the more the tables matter, the "

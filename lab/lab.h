@@ -19,7 +19,7 @@
 #include "lab/iolab.h"
 
 enum {
-    LAB_CONTENDERS_MAX = 12,
+    LAB_CONTENDERS_MAX = 14,
     LAB_ROUNDS_MAX = 7,
     LAB_ROWS_MAX = 128,
     LAB_PATH_SIZE = 4096,
