@@ -103,7 +103,7 @@ static void terms(const struct lab *lab, FILE *out)
         }
     fputs("<p>In each row all contenders took turns. A bar is the median of the rounds, the thin line on it their "
           "range; a "
-          "star marks the best. Where the ranges of the best and of the best other model overlap it is called a tie. "
+          "star marks the best. Where the best was not better than the best other model in every round it is a tie. "
           "Every byte that was read was checked.</p>\n",
           out);
 }

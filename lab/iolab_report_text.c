@@ -3,14 +3,14 @@
  * iolab_report_text.c - the summary on the terminal: what was measured, who won each row and by how much, the verdicts.
  *
  * Made to fit a screen: a line per group of rows, a column per row, in it the model that won and how many times better
- * it was than the best of the other models. "~" is a tie: the rounds of the two overlap. Which way of using a model it
+ * it was than the best of the other models. "~" is a tie: not better in every round. Which way of using a model it
  * was, and all figures, are in the JSON and on the page.
  */
 #include <stdio.h>
 
 #include "lab/lab.h"
 
-enum { NAME_WIDTH = 29, COLUMN_WIDTH = 13, COLUMNS_MAX = 8 };
+enum { NAME_WIDTH = 32, COLUMN_WIDTH = 13, COLUMNS_MAX = 8 };
 
 static const char *short_name(const struct lab_contender *c)
 {

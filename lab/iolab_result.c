@@ -4,8 +4,9 @@
  *
  * A contender's figure is the median of its rounds, its spread the least and the most of them. The winner has the best
  * median, and is compared with the best of another model: that one advice is as good as another says little. It is
- * called a tie when the ranges of these two overlap or their medians are within 2 %: on a machine that is shared, less
- * is noise. Ratios are never below 1, whichever direction is better.
+ * called a tie unless it was better in every single round and by more than 2 %: rounds are interleaved, so that round
+ * by round both had the same weather, and on a machine that is shared less than that is noise. Ratios are never below
+ * 1, whichever direction is better.
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -142,6 +143,15 @@ static int best_other(const struct lab_row *row, int index, unsigned model)
     return best;
 }
 
+bool lab_row_always_better(const struct lab_row *row, unsigned a, unsigned b)
+{
+    const struct lab_contender *x = &row->contenders[a], *y = &row->contenders[b];
+    for (unsigned i = 0; i < x->count && i < y->count; i++)
+        if (!(better_by(x->samples[i].v[row->figure], y->samples[i].v[row->figure], row->figure) > 1))
+            return false; /* NAN included */
+    return x->count > 0 && y->count > 0;
+}
+
 struct lab_winner lab_row_winner(const struct lab_row *row)
 {
     struct lab_winner w = {.index = best_other(row, -1, LAB_MODELS), .ratio = 1, .to_worst = 1};
@@ -153,7 +163,7 @@ struct lab_winner lab_row_winner(const struct lab_row *row)
     struct lab_spread first = lab_contender_spread(&row->contenders[w.index], row->figure);
     struct lab_spread next = lab_contender_spread(&row->contenders[w.second], row->figure);
     w.ratio = better_by(first.median, next.median, row->figure);
-    w.is_a_tie = w.ratio < TIE_RATIO || (first.least <= next.most && next.least <= first.most);
+    w.is_a_tie = w.ratio < TIE_RATIO || !lab_row_always_better(row, (unsigned)w.index, (unsigned)w.second);
     for (unsigned i = 0; i < row->count; i++) {
         double median = lab_contender_spread(&row->contenders[i], row->figure).median;
         if (!isnan(median))

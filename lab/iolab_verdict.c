@@ -38,16 +38,14 @@ static double part_of_best(const struct lab_row *row, unsigned index)
     return own / best;
 }
 
-/* Is this contender worse than the best value of the option by more than the rounds differ among themselves? */
+/* Was the best value of the option better than this one in every round? */
 static bool is_behind(const struct lab_row *row, unsigned index)
 {
     unsigned best = index;
     for (unsigned i = 0; i < row->count; i++)
         if (row->contenders[i].option[0] && lab_row_part_of_best(row, i) > lab_row_part_of_best(row, best))
             best = i;
-    struct lab_spread a = lab_contender_spread(&row->contenders[index], row->figure);
-    struct lab_spread b = lab_contender_spread(&row->contenders[best], row->figure);
-    return a.least > b.most || b.least > a.most;
+    return best != index && lab_row_always_better(row, best, index);
 }
 
 static struct lab_verdict_value *value_find(struct lab_verdict *v, const char *option)

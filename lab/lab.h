@@ -143,10 +143,12 @@ struct lab_winner {
     int index;       /* -1: none */
     int second;      /* the best of another model, else the next; -1: it was alone */
     double ratio;    /* of the winner to that one, 1 or more */
-    bool is_a_tie;   /* the ranges of their rounds overlap, or they are within 2 % */
+    bool is_a_tie;   /* it was not better in every round, or they are within 2 % */
     double to_worst; /* 1 or more */
 };
 struct lab_winner lab_row_winner(const struct lab_row *row);
+/* Was contender `a` better than `b` in every round? */
+bool lab_row_always_better(const struct lab_row *row, unsigned a, unsigned b);
 /* How good contender `index` is beside the best: 1 is the best. NAN: not measured. */
 double lab_row_part_of_best(const struct lab_row *row, unsigned index);
 /* "1.24 M/s", "3.1 us": `out` has 32 bytes. */
@@ -160,7 +162,7 @@ struct lab_verdict_value {
     double worst; /* the least part of the best, and the row in which that was */
     const struct lab_row *worst_row;
     unsigned rows;
-    unsigned behind; /* rows in which its rounds do not overlap those of the best */
+    unsigned behind; /* rows in which the best was better in every round */
 };
 struct lab_verdict {
     const char *component; /* "write-ahead log" */

@@ -122,7 +122,7 @@ const struct cli_command iolab_command = {
                    "  5  costs: major faults, system calls, processor time, huge pages\n"
                    "\n"
                    "In a row all models take turns, several rounds of each; the median counts, and\n"
-                   "where the rounds of the first two overlap it is called a tie. Every byte that\n"
+                   "where the best was not better in every round it is a tie. Every byte that\n"
                    "is read is checked. Where it says so, memory is limited through a cgroup (v1\n"
                    "or v2), which needs the right to make one; without it those rows are left out.\n"
                    "\n"
