@@ -85,6 +85,15 @@ class ChecksTest(unittest.TestCase):
         self.assertEqual(["public"], self.layers("tools/a.c", '#include "base/base.h"\n'))
         self.assertEqual([], self.layers("bench/io_bench.c", '#include "base/base.h"\n'))
 
+    # The laboratory sees the modules that it measures through their front doors; tools see its own door, nobody the rest.
+    def test_laboratory(self):
+        self.assertEqual([], self.layers("lab/a.c", '#include "io/io.h"\n#include "lab/b.h"\n#include <nokv/nokv.h>\n'))
+        self.assertEqual(["layer"], self.layers("lab/a.c", '#include "db/db.h"\n'))
+        self.assertEqual(["door"], self.layers("lab/a.c", '#include "sst/block.h"\n'))
+        self.assertEqual([], self.layers("tools/a.c", '#include "lab/iolab.h"\n'))
+        self.assertEqual(["door"], self.layers("tools/a.c", '#include "lab/lab.h"\n'))
+        self.assertEqual(["door"], self.layers("src/db/a.c", '#include "lab/iolab.h"\n'))
+
     # Dead links, dead headings, dead paths, and a table of errors that is behind are found.
     def test_documents(self):
         status = 'X(NOKV_OK, 0, "success")\n'

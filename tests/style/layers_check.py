@@ -3,7 +3,8 @@
 """layers_check.py ROOT - the include table of docs/architecture.md.
 
 An include goes strictly downward: a module includes itself and lower layers, never a sibling. From outside, a module is
-entered by its front door only. Tools, benchmarks of the whole and tests/e2e/cli see include/nokv only.
+entered by its front door only. Tools, benchmarks of the whole and tests/e2e/cli see include/nokv only. The laboratory,
+lab/, sees the modules that it measures and include/nokv; of it tools see lab/iolab.h, and the engine nothing.
 """
 import re
 import sys
@@ -17,6 +18,10 @@ FRONT_DOORS = {"base": None, "io": {"io/io.h", "io/sim.h"}, "lsm": None}
 
 # What the engine may include of the public headers: status codes everywhere, all of it at the top.
 PUBLIC_BELOW_TOP = {"nokv/status.h"}
+
+# What lab/ may include of the engine, through the front doors, and what others may include of it.
+LAB_MODULES = {"base", "io", "key", "rlog", "sst", "vlog"}
+LAB_DOOR = "lab/iolab.h"
 
 INCLUDE = re.compile(r'^\s*#\s*include\s+["<]([^">]+)[">]', re.MULTILINE)
 
@@ -54,12 +59,26 @@ def sees_public_only(path):
     return path.startswith("bench/") and (not path.endswith("_bench.c") or path.startswith("bench/nokv_bench"))
 
 
+def check_lab(path, number, header, findings):
+    module = module_of(header)
+    doors = FRONT_DOORS.get(module, {f"{module}/{module}.h"})
+    if module and module not in LAB_MODULES:
+        findings.add(path, number, "layer", f"lab includes {header}; it measures {', '.join(sorted(LAB_MODULES))}")
+    elif module and doors is not None and header not in doors:
+        findings.add(path, number, "door", f"{header} is not the front door of {module}")
+
+
 def check_tree(root, findings):
     files = [path for path in tree_files(root) if path.endswith((".c", ".h", ".cc"))]
     for path in files:
         for number, header in includes(read_text(root, path)):
-            if path.startswith("src/"):
+            if header.startswith("lab/") and not path.startswith(("lab/", "tests/unit/lab/")):
+                if not path.startswith("tools/") or header != LAB_DOOR:
+                    findings.add(path, number, "door", f"includes {header}; {LAB_DOOR} is for tools, the rest for lab/")
+            elif path.startswith("src/"):
                 check_module(path, number, header, findings)
+            elif path.startswith("lab/"):
+                check_lab(path, number, header, findings)
             elif sees_public_only(path) and module_of(header):
                 findings.add(path, number, "public", f"includes {header}; only include/nokv is for programs")
     return len(files)

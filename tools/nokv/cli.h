@@ -62,7 +62,7 @@ extern const struct cli_command put_command, get_command, delete_command, scan_c
 extern const struct cli_command import_command, export_command, verify_command;
 extern const struct cli_command stats_command, dump_command, compact_command, probe_command;
 extern const struct cli_command vlog_command, salvage_command;
-extern const struct cli_command residency_command;
+extern const struct cli_command residency_command, iolab_command;
 
 /* ---- arguments (args.c) --------------------------------------------------------------------------------------- */
 

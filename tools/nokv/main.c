@@ -12,7 +12,7 @@
 static const struct cli_command *const commands[] = {
     &put_command,    &get_command,    &delete_command,  &scan_command,      &import_command,
     &export_command, &verify_command, &stats_command,   &dump_command,      &compact_command,
-    &probe_command,  &vlog_command,   &salvage_command, &residency_command,
+    &probe_command,  &vlog_command,   &salvage_command, &residency_command, &iolab_command,
 };
 #define COMMAND_COUNT (sizeof commands / sizeof commands[0])
 

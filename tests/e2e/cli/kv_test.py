@@ -118,7 +118,7 @@ class PutGetDelete(CliTest):
 
 class Usage(CliTest):
     commands = ["put", "get", "delete", "scan", "import", "export", "verify", "stats", "dump", "compact", "probe",
-                "vlog", "salvage"]
+                "vlog", "salvage", "iolab"]
 
     def test_help(self):
         """--help, -h and help COMMAND agree, fit 80 columns and teach with examples."""
