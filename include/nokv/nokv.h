@@ -136,8 +136,13 @@ typedef struct nokv_options {
      * less than a third of the memory, what is around a block comes in with it. nokv_stats says what is in use.
      */
     nokv_io_model sst_read;
-    nokv_io_model wal_write;     /* default NOKV_IO_STD; NOKV_IO_DIRECT and NOKV_IO_URING are possible */
-    nokv_io_model background_io; /* flush and compaction: default NOKV_IO_STD; DIRECT and URING are possible */
+    nokv_io_model wal_write; /* default NOKV_IO_STD; NOKV_IO_DIRECT and NOKV_IO_URING are possible */
+    /*
+     * What flush and compaction write: STD, DIRECT or URING. Default: STD while tables and value log together are less
+     * than an eighth of the memory, DIRECT from then on, so that what readers use stays in the page cache; tables that
+     * will be read at once (fresh from a flush, or in the place of such that were in memory) are then brought in again.
+     */
+    nokv_io_model background_io;
     /*
      * The value log. By its size a value has one of three homes: in the table beside its key; in the value log, moved
      * there in key order when its memtable is flushed; or in the value log at once, before the WAL record that points

@@ -9,6 +9,8 @@
  * read from the page cache as usual when their turn comes; there the queue is filled up when half of it is used, so
  * that the device always has something to do.
  *
+ * A long scan is read past the page cache whatever the model: ahead_go_long.
+ *
  * A source that must_release goes no further than its entries stay: iter_view_buffered.
  *
  * How far: AHEAD_MIN entries at first, then twice as many each time up to AHEAD_MAX, and not much more than
@@ -60,6 +62,7 @@ struct ahead {
     /* the state */
     struct iter shown; /* the current entry, while the queue has it */
     bool backward;
+    bool is_long;  /* past the page cache */
     size_t window; /* entries behind the current one when the queue was last filled; 0: never yet */
     size_t first, count;
     struct ahead_entry entries[AHEAD_MAX + 1];
@@ -106,6 +109,7 @@ static const struct iter *show(struct ahead *a)
 
 void ahead_forget(struct ahead *a)
 {
+    a->is_long = false;
     a->first = a->count = 0;
     a->reads.count = 0;
     a->window = 0;
@@ -188,7 +192,8 @@ static void entry_plan(struct ahead *a, struct ahead_entry *e)
         segment_follow(a->segments, e->value, &p, &segment) != NOKV_OK)
         return;
     struct vlog_reader *reader = segment_reader_now(segment);
-    if (reader == NULL || !vlog_read_prepare(reader, &p, e->key.user, &r))
+    if (reader == NULL || !(a->is_long ? vlog_read_prepare_scan(reader, &p, e->key.user, &r)
+                                       : vlog_read_prepare(reader, &p, e->key.user, &r)))
         return;
     if (io_file_model(r.file) == IO_STD)
         (void)group_add(&a->hints, &r);
@@ -265,6 +270,11 @@ static void fill(struct ahead *a, bool backward)
     for (size_t i = 0; i < a->hints.count; i++)
         io_prefetch(a->hints.pieces[i].file, a->hints.pieces[i].off, a->hints.pieces[i].size);
     read_pieces(a);
+}
+
+void ahead_go_long(struct ahead *a)
+{
+    a->is_long = true;
 }
 
 const struct iter *ahead_look(struct ahead *a, bool backward)

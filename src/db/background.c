@@ -79,7 +79,7 @@ static void job_writer_options(struct nokv_db *db, const struct job *job, struct
 {
     *out = (struct table_writer_options){
         .env = &db->env,
-        .model = (enum io_model)(db->options.background_io - NOKV_IO_STD),
+        .model = warm_write_model(db),
         .sst = db->sst,
         .table_bytes = db->options.table_bytes,
         .snapshots = job->snapshots,
@@ -95,7 +95,7 @@ static void job_writer_options(struct nokv_db *db, const struct job *job, struct
     /* What was just written may be read soon; what has survived a collection goes past the page cache. */
     bool is_flush = job->work == WORK_FLUSH;
     out->values.origin = is_flush ? SEGMENT_FLUSH : SEGMENT_COLLECT;
-    out->values.model = (enum io_model)((is_flush ? db->options.background_io : db->options.vlog_write) - NOKV_IO_STD);
+    out->values.model = is_flush ? warm_write_model(db) : (enum io_model)(db->options.vlog_write - NOKV_IO_STD);
     out->values.read_model = IO_STD;
 }
 
@@ -245,6 +245,7 @@ static enum nokv_status job_flush(struct nokv_db *db, struct job *job)
     job_writer_options(db, job, &run.writer);
     enum nokv_status status = flush_run(&run);
     if (status == NOKV_OK) {
+        warm_outputs(db, &run, true);
         status = flush_install(db, &run);
         compaction_job_deinit(&run, is_soft(status));
     } else {
@@ -303,10 +304,12 @@ static enum nokv_status job_compact(struct nokv_db *db, struct job *job)
                                  .threads_max = db->options.inline_background_work ? 1 : job->threads_max,
                                  .cancel = &db->cancel};
     job_writer_options(db, job, &run.writer);
+    bool are_hot = !job->inputs.trivial_move && warm_are_hot(db, &job->inputs);
     enum nokv_status status = job->inputs.trivial_move    ? NOKV_OK
                               : job->work == WORK_REWRITE ? rewrite_run(&run)
                                                           : compaction_run(&run);
     if (status == NOKV_OK) {
+        warm_outputs(db, &run, are_hot);
         status = compaction_install(db, &job->inputs, &run);
         compaction_job_deinit(&run, is_soft(status));
     } else {

@@ -185,6 +185,8 @@ struct nokv_db {
     _Atomic uint64_t direct_bytes;      /* of direct values since open */
     _Atomic uint32_t segment_writers;   /* segments that are being written; writer: who holds mu */
     _Atomic bool warmed;                /* warm_run has begun; relaxed: it is the flag alone */
+    _Atomic bool is_plentiful;          /* memory is, for all files there are; relaxed; writer: who holds mu */
+    _Atomic bool values_fit;            /* the value log has room in memory; as above */
     _Atomic bool tables_fit;            /* all tables have room in memory; relaxed; writer: who holds mu */
     struct coldness values_cold;        /* are small values of the value log in memory? */
     _Atomic uint64_t references;        /* iterators and snapshots that close must not find */
@@ -311,8 +313,14 @@ enum nokv_status background_snapshots_locked(struct nokv_db *db, uint64_t **out_
 
 /* ---- warm.c --------------------------------------------------------------------------------------------------- */
 
-/* Note whether the tables have room in memory, after the version changed. REQUIRES mu. */
+/* Note what has room in memory, after the version or the segments changed. REQUIRES mu. */
 void warm_note_locked(struct nokv_db *db);
+/* How flushes and compactions write now. */
+enum io_model warm_write_model(const struct nokv_db *db);
+/* Are the inputs of a compaction in memory, for the most part, and worth keeping there? */
+bool warm_are_hot(const struct nokv_db *db, const struct compaction_inputs *in);
+/* Before the outputs of a job are installed: bring in what will be read at once and was written past the page cache. */
+void warm_outputs(const struct nokv_db *db, const struct compaction_job *run, bool are_hot);
 /* Filters and indexes into memory, until they take their share of it. For a background thread, at open. */
 void warm_run(struct nokv_db *db);
 
@@ -399,6 +407,7 @@ bool ahead_take(const struct ahead *a, const struct segment *segment, const stru
 const struct iter *ahead_step(struct ahead *a) MUST_CHECK;
 /* The source takes over at the current entry: it is returned, not valid when it could not. REQUIRES: as before. */
 const struct iter *ahead_return(struct ahead *a) MUST_CHECK;
+void ahead_go_long(struct ahead *a);   /* the scan is long: from now on past the page cache, until ahead_forget */
 void ahead_forget(struct ahead *a);    /* the source is positioned anew */
 void ahead_slow_down(struct ahead *a); /* a value was not wanted: begin with few entries the next time */
 

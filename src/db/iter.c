@@ -8,6 +8,9 @@
  * asked for STREAK_MIN copied values one after the other is taken to want the next ones too: see ahead.c. Entries whose
  * value needs no copy neither help nor hinder.
  *
+ * A scan that has read LONG_BYTES of the value log, where that has no room in memory, goes on past the page cache:
+ * through it, it would push out what others use, and nothing of it would be there when it is read again.
+ *
  * [I1] `at` has the current entry: it is `iter`, or belongs to `ahead`, and then `iter` stands somewhere further on.
  * [I2] `streak` is not 0 while `at` belongs to `ahead`: moves that have nothing to do with it look at that one field.
  *
@@ -16,7 +19,7 @@
 #include "base/alloc.h"
 #include "db/db.h"
 
-enum { STREAK_MIN = 2 };
+enum { STREAK_MIN = 2, LONG_BYTES = 4 << 20 };
 
 struct nokv_iter {
     struct iter *iter;
@@ -32,6 +35,8 @@ struct nokv_iter {
     unsigned streak;     /* copied values asked for without a gap, up to STREAK_MIN + 1; at least 1 with [I2] */
     bool backward;       /* the direction of the last move in a streak */
     struct ahead *ahead; /* NULL until first needed */
+    uint64_t scanned;    /* bytes of values of the value log since it was positioned */
+    bool is_long;        /* that is much, and the value log has no room in memory */
 };
 
 struct view *db_view_acquire(struct nokv_db *db)
@@ -155,6 +160,8 @@ static void position_forget(nokv_iter *iter)
         ahead_forget(iter->ahead);
     iter->at = iter->iter;
     iter->streak = 0;
+    iter->scanned = 0;
+    iter->is_long = false;
 }
 
 void nokv_iter_first(nokv_iter *iter)
@@ -300,6 +307,8 @@ static void look_ahead(nokv_iter *iter)
 {
     if (iter->ahead == NULL)
         iter->ahead = ahead_create(iter->iter, iter->view->segments, iter->db->io);
+    if (iter->ahead != NULL && iter->is_long)
+        ahead_go_long(iter->ahead);
     if (iter->ahead != NULL)
         iter->at = ahead_look(iter->ahead, iter->backward);
 }
@@ -320,12 +329,30 @@ static enum nokv_status value_copy(nokv_iter *iter, struct segment *segment, con
     return NOKV_OK;
 }
 
+/* What it has read so far stays in the page cache; what comes does not, unless all of the value log has room there. */
+static void long_begin(nokv_iter *iter)
+{
+    if (iter->db->options.vlog_read != NOKV_VLOG_READ_AUTO ||
+        atomic_load_explicit(&iter->db->values_fit, memory_order_relaxed)) {
+        iter->scanned = 0; /* ask again later */
+        return;
+    }
+    iter->is_long = true;
+    iter->streak = (unsigned)u64_max(iter->streak, STREAK_MIN);
+}
+
 static enum nokv_status value_read(nokv_iter *iter)
 {
     struct vlog_pointer p;
     struct segment *segment;
     TRY(segment_follow(iter->view->segments, iter->at->value, &p, &segment));
-    TRY(segment_read_in_place(segment, &p, iter->at->key.user, &iter->value));
+    iter->scanned += p.value_size;
+    if (UNLIKELY(iter->scanned >= LONG_BYTES) && !iter->is_long)
+        long_begin(iter);
+    if (UNLIKELY(iter->is_long && p.value_size <= VLOG_CHUNK))
+        iter->value = slice_make(NULL, 0);
+    else
+        TRY(segment_read_in_place(segment, &p, iter->at->key.user, &iter->value));
     if (iter->value.data == NULL)
         TRY(value_copy(iter, segment, &p));
     iter->has_value = true;

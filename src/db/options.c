@@ -67,7 +67,6 @@ static void defaults_fill(nokv_options *o, uint64_t memory)
     DEFAULT(l0_stop_files, 2 * o->l0_slowdown_files);
     DEFAULT(block_cache_bytes, share(memory / 4, 4 * MIB, GIB));
     DEFAULT(wal_write, NOKV_IO_STD);
-    DEFAULT(background_io, NOKV_IO_STD);
     DEFAULT(value_separation_min, 512);
     DEFAULT(value_direct_min, o->value_separation_min > 16 * KIB ? o->value_separation_min : 16 * KIB);
     DEFAULT(vlog_segment_bytes, 256 * MIB);
@@ -92,7 +91,7 @@ static enum nokv_status models_check(const nokv_options *o)
         {"vlog_write", o->vlog_write, NOKV_IO_STD, NOKV_IO_URING},
         {"vlog_read", o->vlog_read, NOKV_VLOG_READ_AUTO, NOKV_VLOG_READ_URING},
         {"wal_write", o->wal_write, NOKV_IO_STD, NOKV_IO_URING},
-        {"background_io", o->background_io, NOKV_IO_STD, NOKV_IO_URING},
+        {"background_io", o->background_io, NOKV_IO_DEFAULT, NOKV_IO_URING},
     };
     return limits_check(limits, ARRAY_COUNT(limits));
 }

@@ -52,9 +52,8 @@ static void component_fill(const struct nokv_db *db, enum io_component c, nokv_c
     static const enum io_model none = IO_STD;
     enum io_model model = c == IO_SST   ? (db->env.access.is_copied ? db->env.access.model : IO_MMAP)
                           : c == IO_WAL ? (enum io_model)(db->options.wal_write - NOKV_IO_STD)
-                          : c == IO_FLUSH || c == IO_COMPACTION
-                              ? (enum io_model)(db->options.background_io - NOKV_IO_STD)
-                              : none;
+                          : c == IO_FLUSH || c == IO_COMPACTION ? warm_write_model(db)
+                                                                : none;
     static const char *const vlog_models[] = {[NOKV_VLOG_READ_AUTO] = "auto",
                                               [NOKV_VLOG_READ_MMAP] = "mmap",
                                               [NOKV_VLOG_READ_PREAD] = "pread",

@@ -471,6 +471,12 @@ enum nokv_status sst_reader_warm(struct sst_reader *r)
     return sst_reader_prepare(r, SST_READY_ALL);
 }
 
+void sst_reader_populate(struct sst_reader *r)
+{
+    if (!r->is_copied)
+        io_map_advise(&r->map, 0, r->map.size, IO_ADVICE_WILLNEED);
+}
+
 uint64_t sst_reader_warm_bytes(const struct sst_reader *r)
 {
     return r->footer.filter.size + r->footer.index.size;

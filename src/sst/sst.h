@@ -84,6 +84,8 @@ enum nokv_status sst_reader_open_with(struct io *io, const char *path, uint64_t 
                                       const struct sst_access *access, struct sst_reader **out_reader) MUST_CHECK;
 /* Filter and index into memory, verified, if they are not yet: what the first lookup would do. */
 enum nokv_status sst_reader_warm(struct sst_reader *r) MUST_CHECK;
+/* Begin to bring all of a mapped table in, without waiting. */
+void sst_reader_populate(struct sst_reader *r);
 uint64_t sst_reader_warm_bytes(const struct sst_reader *r); /* of filter and index */
 /* Does it copy, so that lookups have a holder and iterators must_release? */
 bool sst_reader_is_copied(const struct sst_reader *r);

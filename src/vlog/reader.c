@@ -61,6 +61,8 @@ struct vlog_reader {
     struct segment segment; /* with a writer: ask it for the end */
     enum vlog_read_model model;
     struct coldness *coldness; /* NULL: none */
+    /* atomic: NULL until a long scan needs it; set once, release and acquire */
+    _Atomic(struct io_file *) scan_file;
     size_t leaf_count;
     struct leaf_slot *leaves;
     _Atomic uint64_t bitmap_bytes;  /* relaxed: a bound, not a lock */
@@ -424,6 +426,33 @@ enum nokv_status vlog_read(struct vlog_reader *r, const struct vlog_pointer *p, 
     return NOKV_OK;
 }
 
+/* The handle that long scans read with; NULL: there is none. */
+static struct io_file *scan_file(struct vlog_reader *r)
+{
+    struct io_file *file = atomic_load_explicit(&r->scan_file, memory_order_acquire), *opened = NULL;
+    if (file != NULL || io_open(r->io, r->path, IO_VLOG, IO_DIRECT, IO_READ, &opened) != NOKV_OK)
+        return file;
+    if (atomic_compare_exchange_strong_explicit(&r->scan_file, &file, opened, memory_order_acq_rel,
+                                                memory_order_acquire))
+        return opened;
+    (void)!io_close(opened); /* another thread was first */
+    return file;
+}
+
+bool vlog_read_prepare_scan(struct vlog_reader *r, const struct vlog_pointer *p, struct slice user_key,
+                            struct io_read_request *out_request)
+{
+    struct target t;
+    if (r->model != VLOG_READ_AUTO || !r->segment.is_sealed || r->writer)
+        return vlog_read_prepare(r, p, user_key, out_request);
+    if (p->value_size > VLOG_CHUNK || target_make(&r->segment, r->segment.end, p, user_key, &t) != NOKV_OK)
+        return false;
+    struct io_file *file = scan_file(r);
+    uint64_t off = t.off - t.off % PAGE_BYTES;
+    *out_request = (struct io_read_request){.file = file, .off = off, .size = align_up(t.end, PAGE_BYTES) - off};
+    return file != NULL;
+}
+
 void vlog_read_note(const struct vlog_reader *r, const struct vlog_pointer *p, uint64_t ns)
 {
     if (r->coldness && is_mapped_if_hot(r, p->value_size))
@@ -497,6 +526,7 @@ static void reader_free(struct pinned_object *object)
     struct vlog_reader *r = CONTAINER_OF(object, struct vlog_reader, object);
     io_unmap(&r->map);
     io_close_ptr(&r->file);
+    (void)!io_close(atomic_load_explicit(&r->scan_file, memory_order_relaxed)); /* nobody else is left */
     for (size_t i = 0; r->leaves && i < r->leaf_count; i++)
         mem_free(atomic_load_explicit(&r->leaves[i].leaf, memory_order_relaxed)); /* nobody else is left */
     mem_free(r->leaves);

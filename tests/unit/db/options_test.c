@@ -53,7 +53,7 @@ static void test_defaults(void **state)
         assert_int_equal(out.l0_stop_files, out.l0_slowdown_files * 2);
         assert_int_equal(out.sst_read, NOKV_IO_DEFAULT);
         assert_int_equal(out.wal_write, NOKV_IO_STD);
-        assert_int_equal(out.background_io, NOKV_IO_STD);
+        assert_int_equal(out.background_io, NOKV_IO_DEFAULT);
     }
 }
 
