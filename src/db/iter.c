@@ -325,6 +325,8 @@ static enum nokv_status value_copy(nokv_iter *iter, struct segment *segment, con
         return NOKV_OK;
     TRY(copy_reserve(iter, p->value_size));
     TRY(segment_read(segment, p, key, 0, iter->copy, p->value_size));
+    if (UNLIKELY(iter->is_long)) /* too large for ahead, which reads past the page cache: it was not there before */
+        vlog_reader_drop(segment_reader_now(segment), p);
     iter->value = slice_make(iter->copy, p->value_size);
     return NOKV_OK;
 }

@@ -453,6 +453,11 @@ bool vlog_read_prepare_scan(struct vlog_reader *r, const struct vlog_pointer *p,
     return file != NULL;
 }
 
+void vlog_reader_drop(struct vlog_reader *r, const struct vlog_pointer *p)
+{
+    io_drop_cache(r->file, p->off, vlog_record_size(0, p->value_size));
+}
+
 void vlog_read_note(const struct vlog_reader *r, const struct vlog_pointer *p, uint64_t ns)
 {
     if (r->coldness && is_mapped_if_hot(r, p->value_size))

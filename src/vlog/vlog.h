@@ -172,6 +172,8 @@ bool vlog_read_prepare(const struct vlog_reader *r, const struct vlog_pointer *p
  * where that file cannot be opened. */
 bool vlog_read_prepare_scan(struct vlog_reader *r, const struct vlog_pointer *p, struct slice user_key,
                             struct io_read_request *out_request);
+/* Let go of what the record has in the page cache. */
+void vlog_reader_drop(struct vlog_reader *r, const struct vlog_pointer *p);
 /* Reading the value alone took so long: whoever does a prepared read himself tells, for `coldness`. */
 void vlog_read_note(const struct vlog_reader *r, const struct vlog_pointer *p, uint64_t ns);
 /* Verify the record that came with a prepared read of the same `p` and `user_key`; *out_value points into its buffer.
