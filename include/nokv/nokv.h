@@ -420,6 +420,7 @@ typedef struct nokv_component_stats {
     uint64_t files;          /* now */
     uint64_t bytes;          /* now, on disk */
     uint64_t resident_bytes; /* in the page cache, when asked for; UINT64_MAX: not known */
+    uint64_t faulted_files;  /* tables, segments: of those in use, a page could not be read since they were opened */
     uint64_t reads, read_bytes;
     uint64_t writes, write_bytes;
     uint64_t syncs;
@@ -459,6 +460,8 @@ typedef struct nokv_stats {
     double vlog_space_amp_max;                         /* the option, as resolved */
     uint64_t block_cache_bytes, block_cache_bytes_max; /* of blocks in memory, and the bound; 0: none is copied */
     uint64_t block_cache_hits, block_cache_misses;     /* since open */
+    uint64_t memory_bytes;     /* that the process may use, as found at open: what defaults are made from */
+    const char *memory_source; /* "machine", "cgroup v2 memory.max", ...; static */
 } nokv_stats;
 
 /* Fill *stats (struct_size set). `with_residency` asks the kernel which pages are cached: system calls per file. */

@@ -86,7 +86,8 @@ struct nokv_db {
     struct sst_options sst;
     struct table_env env;
     uint64_t memory_bytes; /* that this process may use */
-    struct cache *cache;   /* of blocks of tables that are copied; NULL: none ever is */
+    const char *memory_source;
+    struct cache *cache; /* of blocks of tables that are copied; NULL: none ever is */
     struct io_lock *lock;
     struct io_shared ring;
     struct arena_pool pool; /* of the memtables */

@@ -355,6 +355,7 @@ enum nokv_status db_open(struct io *io, const char *path, const nokv_options *op
     if (db == NULL)
         return FAIL(NO_MEMORY, "no memory to open %s", path);
     db->memory_bytes = memory.limit_bytes;
+    db->memory_source = memory.source;
     enum nokv_status status = io_guard_install();
     if (status == NOKV_OK)
         status = table_access_init(db);

@@ -102,6 +102,7 @@ static void levels_fill(struct nokv_db *db, const struct version *v, bool tidy, 
         out->changes = relaxed(&db->env.cold[l].changes);
         for (size_t i = 0; i < v->levels[l].count; i++) {
             out->entries += v->levels[l].tables[i]->desc.entries;
+            s->components[NOKV_COMPONENT_SST].faulted_files += sst_reader_is_faulted(v->levels[l].tables[i]->reader);
             out->tombstones += v->levels[l].tables[i]->desc.tombstones;
         }
         s->components[NOKV_COMPONENT_SST].files += out->files;
@@ -138,6 +139,8 @@ static void state_fill_locked(struct nokv_db *db, nokv_stats *s)
     for (size_t i = 0; i < db->segment_count; i++) {
         s->vlog_live_bytes += db->segments[i]->live_bytes;
         s->components[NOKV_COMPONENT_VLOG].files++;
+        struct vlog_reader *r = segment_reader_now(db->segments[i]->segment);
+        s->components[NOKV_COMPONENT_VLOG].faulted_files += r && vlog_reader_is_faulted(r);
         s->components[NOKV_COMPONENT_VLOG].bytes += segment_bytes_locked(db->segments[i]);
     }
     int poisoned = atomic_load_explicit(&db->poisoned, memory_order_acquire);
@@ -247,6 +250,8 @@ nokv_status nokv_stats_get(nokv_db *db, bool with_residency, nokv_stats *stats)
     state_fill_locked(db, &s);
     bool tidy = background_is_tidy_locked(db);
     mutex_unlock(&db->mu);
+    s.memory_bytes = db->memory_bytes;
+    s.memory_source = db->memory_source;
     for (int c = 0; c < IO_COMPONENT_COUNT; c++)
         component_fill(db, (enum io_component)c, &s.components[c]);
     writes_fill(db, &s);
@@ -302,6 +307,12 @@ static void text_summary(struct buf *b, const nokv_stats *s)
         line_append(b, "block cache %" PRIu64 " of %" PRIu64 " MiB, hits %" PRIu64 ", misses %" PRIu64 "\n",
                     s->block_cache_bytes >> 20, s->block_cache_bytes_max >> 20, s->block_cache_hits,
                     s->block_cache_misses);
+    uint64_t faulted =
+        s->components[NOKV_COMPONENT_SST].faulted_files + s->components[NOKV_COMPONENT_VLOG].faulted_files;
+    if (faulted != 0)
+        line_append(b, "files that could not be read in part: %" PRIu64 " (see the kernel's log, then nokv verify)\n",
+                    faulted);
+    line_append(b, "memory %" PRIu64 " MiB (%s)\n", s->memory_bytes >> 20, s->memory_source);
     line_append(b, "at open: %" PRIu64 " log records replayed, %" PRIu64 " bytes of a torn tail cut; background: %s\n",
                 s->recovered_records, s->recovered_cut_bytes, nokv_status_name(s->background_error));
 }

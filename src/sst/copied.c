@@ -149,7 +149,7 @@ enum nokv_status sst_copied_get(struct sst_reader *r, struct slice key, uint64_t
     struct find_call c = {.r = r, .key = key, .hash = hash, .tag_max = tag_max};
     struct cache_block *block;
     out_lookup->found = false;
-    TRY(io_guarded(find_guarded, &c));
+    TRY(sst_reader_guarded(r, find_guarded, &c));
     if (c.block >= r->index.count)
         return NOKV_OK;
     TRY(sst_reader_load(r, c.extent, (uint64_t)c.block, 0, &block));

@@ -305,7 +305,7 @@ static void iter_step(struct sst_iter *it, enum move move)
     it->ended = false;
     do {
         it->unverified = none;
-        status = io_guarded(step_guarded, it);
+        status = sst_reader_guarded(it->r, step_guarded, it);
         if (status == NOKV_OK && it->unverified != none)
             status = block_bring(it, it->unverified);
     } while (status == NOKV_OK && it->unverified != none);

@@ -42,6 +42,21 @@ static unsigned long long number_of(const struct sst_reader *r)
     return r->footer.file_number;
 }
 
+enum nokv_status sst_reader_faulted(struct sst_reader *r)
+{
+    atomic_store_explicit(&r->is_faulted, true, memory_order_relaxed);
+    return FAIL(
+        IO,
+        "sst %llu (%s): a page could not be read: the device failed, or the file was cut short (SIGBUS); look at "
+        "the kernel's log, then nokv verify",
+        number_of(r), r->path);
+}
+
+bool sst_reader_is_faulted(const struct sst_reader *r)
+{
+    return atomic_load_explicit(&r->is_faulted, memory_order_relaxed);
+}
+
 enum nokv_status sst_reader_bad_index(const struct sst_reader *r)
 {
     return FAIL(CORRUPT, "sst %llu (%s) index @%llu: malformed", number_of(r), r->path,
@@ -85,7 +100,7 @@ static enum nokv_status region_verify(struct sst_reader *r, const struct sst_reg
         io_map_advise(&r->map, region->off, region->size, IO_ADVICE_WILLNEED); /* exactly it, in large reads, */
         io_map_advise(&r->map, region->off, region->size, IO_ADVICE_POPULATE); /* and wait for them */
     }
-    TRY(io_guarded(checksum_guarded, &c));
+    TRY(sst_reader_guarded(r, checksum_guarded, &c));
     if (c.checksum != region->checksum)
         return FAIL(CORRUPT, "sst %llu (%s) %s @%llu: checksum mismatch", number_of(r), r->path, name,
                     (unsigned long long)region->off);
@@ -142,7 +157,7 @@ static enum nokv_status verify_guarded(void *arg)
 enum nokv_status sst_reader_extent(struct sst_reader *r, uint64_t block, struct sst_extent *out)
 {
     struct extent_call c = {.r = r, .block = block};
-    TRY(io_guarded(extent_guarded, &c));
+    TRY(sst_reader_guarded(r, extent_guarded, &c));
     *out = c.extent;
     return NOKV_OK;
 }
@@ -166,7 +181,7 @@ enum nokv_status sst_reader_verify_block(struct sst_reader *r, uint64_t block)
     TRY(sst_reader_extent(r, block, &c.extent));
     if (!around_ask(r, c.extent) && c.extent.size > PAGE_BYTES) /* one read instead of one per page */
         io_map_advise(&r->map, (uint64_t)c.extent.page * PAGE_BYTES, c.extent.size, IO_ADVICE_WILLNEED);
-    TRY(io_guarded(verify_guarded, &c));
+    TRY(sst_reader_guarded(r, verify_guarded, &c));
     /* relaxed: see the declaration */
     atomic_fetch_or_explicit(&r->verified[block / 64], 1ull << (block % 64), memory_order_relaxed);
     return NOKV_OK;
@@ -248,7 +263,7 @@ enum nokv_status sst_reader_get(struct sst_reader *r, struct slice user_key, uin
         return sst_copied_get(r, user_key, hash, g.tag_max, out_lookup);
     TRY(sst_reader_prepare(r, SST_READY_ALL));
     for (;;) {
-        TRY(io_guarded(get_guarded, &g));
+        TRY(sst_reader_guarded(r, get_guarded, &g));
         if (LIKELY(g.unverified == none))
             break;
         TRY(sst_reader_verify_block(r, g.unverified));
@@ -291,12 +306,12 @@ static enum nokv_status copy_guarded(void *arg)
 }
 
 /* Out of the mapping, or the file. REQUIRES: in range. */
-static enum nokv_status bytes_copy(const struct sst_reader *r, void *to, uint64_t off, size_t size)
+static enum nokv_status bytes_copy(struct sst_reader *r, void *to, uint64_t off, size_t size)
 {
     if (r->is_copied)
         return io_pread_exact(file_of(r), to, size, off);
     struct copy_call c = {.to = to, .from = r->map.data + off, .size = size};
-    return io_guarded(copy_guarded, &c);
+    return sst_reader_guarded(r, copy_guarded, &c);
 }
 
 static enum nokv_status open_frame(struct sst_reader *r, uint64_t file_number, uint64_t size)
@@ -528,7 +543,7 @@ static enum nokv_status position_guarded(void *arg)
 uint64_t sst_reader_approximate_offset(struct sst_reader *r, struct slice user_key)
 {
     struct position_call c = {.r = r, .key = user_key, .page = r->end_page};
-    if (sst_reader_prepare(r, SST_READY_INDEX) != NOKV_OK || io_guarded(position_guarded, &c) != NOKV_OK)
+    if (sst_reader_prepare(r, SST_READY_INDEX) != NOKV_OK || sst_reader_guarded(r, position_guarded, &c) != NOKV_OK)
         return PAGE_BYTES;
     return c.page * PAGE_BYTES;
 }
@@ -563,11 +578,11 @@ enum nokv_status sst_reader_sample_key(struct sst_reader *r, size_t index, size_
         return buf_append(out, sst_reader_smallest(r).user.data, sst_reader_smallest(r).user.size);
     struct sample_call c = {.r = r, .block = block - 1};
     TRY(sst_reader_prepare(r, SST_READY_INDEX));
-    TRY(io_guarded(sample_guarded, &c));
+    TRY(sst_reader_guarded(r, sample_guarded, &c));
     c.to = buf_reserve(out, c.size);
     if (c.to == NULL && c.size != 0)
         return FAIL(NO_MEMORY, "sample key of %zu bytes", c.size);
-    TRY(io_guarded(sample_guarded, &c));
+    TRY(sst_reader_guarded(r, sample_guarded, &c));
     out->size += c.size;
     return NOKV_OK;
 }

@@ -33,6 +33,7 @@ struct sst_reader {
     /* atomic: a bit per SST_AROUND_PAGES of the data region that were asked for at one go. Relaxed: hints. */
     _Atomic uint64_t *asked;
     const _Atomic bool *read_around; /* NULL: never */
+    _Atomic bool is_faulted;         /* atomic: a page could not be read at least once. Relaxed: it only grows. */
 
     struct io *io;
     struct io_map map; /* zeroed in one that copies */
@@ -54,6 +55,15 @@ struct sst_extent {
     uint32_t page;
     uint64_t size;
 };
+
+/* A page of the mapping could not be read: note it, and say which table it is. */
+enum nokv_status sst_reader_faulted(struct sst_reader *r) MUST_CHECK;
+/* io_guarded() for reading this table. */
+static inline enum nokv_status sst_reader_guarded(struct sst_reader *r, enum nokv_status (*fn)(void *arg), void *arg)
+{
+    enum nokv_status status = io_guarded(fn, arg);
+    return LIKELY(status != NOKV_ERR_IO) ? status : sst_reader_faulted(r);
+}
 
 /* Check the checksums of filter or index unless that was done. Guards itself. `wanted`: SST_READY_... */
 enum nokv_status sst_reader_prepare(struct sst_reader *r, unsigned wanted) MUST_CHECK;

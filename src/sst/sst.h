@@ -169,6 +169,8 @@ uint64_t sst_reader_approximate_offset(struct sst_reader *r, struct slice user_k
 enum nokv_status sst_reader_sample_key(struct sst_reader *r, size_t index, size_t count, struct buf *out) MUST_CHECK;
 /* Is [p, p + size) inside this table's mapping? */
 bool sst_reader_contains(const struct sst_reader *r, const void *p, size_t size);
+/* Has a page of it not been readable since it was opened? */
+bool sst_reader_is_faulted(const struct sst_reader *r);
 uint64_t sst_reader_resident_bytes(struct sst_reader *r);
 
 /* Where the regions of a table lie in its file, in whole pages; the header is the first page, the footer the last. */

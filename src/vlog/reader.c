@@ -67,6 +67,7 @@ struct vlog_reader {
     struct leaf_slot *leaves;
     _Atomic uint64_t bitmap_bytes;  /* relaxed: a bound, not a lock */
     _Atomic uint32_t cached_streak; /* relaxed: a guess */
+    _Atomic bool is_faulted;        /* relaxed: a page of the mapping could not be read at least once */
     /* protected by map_mu until `data` says that it is there */
     struct mutex map_mu;
     struct io_map map;
@@ -137,6 +138,18 @@ static bool is_mapped(const struct vlog_reader *r, uint64_t value_size)
                                                                    !(r->coldness && coldness_is_cold(r->coldness))));
 }
 
+static enum nokv_status map_guarded(struct vlog_reader *r, enum nokv_status (*fn)(void *arg), void *arg)
+{
+    enum nokv_status status = io_guarded(fn, arg);
+    if (LIKELY(status != NOKV_ERR_IO))
+        return status;
+    atomic_store_explicit(&r->is_faulted, true, memory_order_relaxed);
+    return FAIL(IO,
+                "value log %llu (%s): a page could not be read: the device failed, or the file was cut short (SIGBUS); "
+                "look at the kernel's log, then nokv verify",
+                (unsigned long long)r->segment.id.number, r->path);
+}
+
 struct verify_call {
     const struct target *t;
     const uint8_t *data; /* the mapping */
@@ -187,10 +200,10 @@ static enum nokv_status map_verify(struct vlog_reader *r, struct verify_call *c,
         if (c->chunk != 0 && is_verified(r, bit))
             continue;
         if (c->chunk == 0 && is_verified(r, bit)) {
-            TRY(io_guarded(known_guarded, c));
+            TRY(map_guarded(r, known_guarded, c));
             continue;
         }
-        TRY(io_guarded(verify_guarded, c));
+        TRY(map_guarded(r, verify_guarded, c));
         verified_set(r, bit);
     }
     return NOKV_OK;
@@ -204,10 +217,10 @@ static enum nokv_status touch_guarded(void *arg)
 }
 
 /* Whoever asked will read it: the page that it ends in belongs to what the read costs. */
-static enum nokv_status map_touch(const uint8_t *data, const struct target *t)
+static enum nokv_status map_touch(struct vlog_reader *r, const uint8_t *data, const struct target *t)
 {
     struct verify_call c = {.t = t, .data = data};
-    return io_guarded(touch_guarded, &c);
+    return map_guarded(r, touch_guarded, &c);
 }
 
 /* Header, key and the chunks of value bytes [off, off + size) are what was written; *out_data is the mapping. */
@@ -220,7 +233,7 @@ static enum nokv_status map_prepare(struct vlog_reader *r, const struct target *
     struct verify_call c = {.t = t, .data = data};
     uint64_t first = off >> VLOG_CHUNK_LOG2, last = size ? (off + size - 1) >> VLOG_CHUNK_LOG2 : first;
     if (first != 0)
-        TRY(io_guarded(header_guarded, &c));
+        TRY(map_guarded(r, header_guarded, &c));
     if (first == 0 || size != 0)
         TRY(map_verify(r, &c, first, last));
     *out_data = data;
@@ -283,7 +296,7 @@ enum nokv_status vlog_read_in_place(struct vlog_reader *r, const struct vlog_poi
     uint64_t begin = is_timed ? io_now_ns(r->io) : 0;
     TRY(map_prepare(r, &t, 0, t.value_size, &data));
     if (UNLIKELY(is_timed)) {
-        TRY(map_touch(data, &t));
+        TRY(map_touch(r, data, &t));
         (void)coldness_note(r->coldness, io_now_ns(r->io) - begin);
     }
     *out_value = slice_make(data + t.value_off, t.value_size);
@@ -309,7 +322,7 @@ static enum nokv_status read_mapped(struct vlog_reader *r, const struct target *
     const uint8_t *data;
     TRY(map_prepare(r, t, off, size, &data));
     struct copy_call c = {.to = buffer, .from = data + t->value_off + off, .size = size};
-    return size == 0 ? NOKV_OK : io_guarded(copy_guarded, &c);
+    return size == 0 ? NOKV_OK : map_guarded(r, copy_guarded, &c);
 }
 
 /* ---- copied ---------------------------------------------------------------------------------------------------- */
@@ -614,6 +627,11 @@ void vlog_reader_unpin(struct vlog_reader *r)
 uint64_t vlog_reader_number(const struct vlog_reader *r)
 {
     return r->segment.id.number;
+}
+
+bool vlog_reader_is_faulted(const struct vlog_reader *r)
+{
+    return atomic_load_explicit(&r->is_faulted, memory_order_relaxed);
 }
 
 bool vlog_reader_is_sealed(const struct vlog_reader *r)

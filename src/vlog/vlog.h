@@ -143,6 +143,8 @@ void vlog_reader_unref(struct vlog_reader *r); /* NULL is accepted */
 void vlog_reader_pin(struct vlog_reader *r);
 void vlog_reader_unpin(struct vlog_reader *r);
 uint64_t vlog_reader_number(const struct vlog_reader *r);
+/* Has a page of it not been readable through the mapping since it was opened? */
+bool vlog_reader_is_faulted(const struct vlog_reader *r);
 bool vlog_reader_is_sealed(const struct vlog_reader *r);
 /* The footer's; of one that is not sealed only file_bytes is known. */
 struct vlog_info vlog_reader_info(const struct vlog_reader *r);

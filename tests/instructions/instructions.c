@@ -251,6 +251,7 @@ static void state_open(struct state *s)
     if (!mkdtemp(s->dir) || chdir(s->dir) != 0)
         die("%s: no directory could be made there", s->dir);
     nokv_options_init(&options);
+    options.sst_read = NOKV_IO_MMAP; /* by default it depends on how long gets take */
     options.inline_background_work = true;
     options.l0_compact_files = 4 * TABLES; /* none that was not asked for */
     check(nokv_open("db", &options, &s->db), "open");
