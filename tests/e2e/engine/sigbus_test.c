@@ -1,9 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Gets, verification and compaction on a live database, one of whose files loses half of its bytes: an error for what
- * is gone, everything else goes on, and the host's SIGBUS handler is where it was.
+ * is gone, the stats say how many files that is, everything else goes on, and the host's SIGBUS handler is where it
+ * was.
  */
 #include "sigbus_fixture.h"
+
+static uint64_t faulted_tables(nokv_db *db)
+{
+    nokv_stats s = {.struct_size = sizeof s};
+    CHECK_OK(nokv_stats_get(db, false, &s));
+    return s.components[NOKV_COMPONENT_SST].faulted_files;
+}
 
 /* Keys of runs newer than the victim go on, those of the others are right or damaged, and some are damaged. */
 static void table_gets(const char *dir, unsigned victim)
@@ -17,12 +25,14 @@ static void table_gets(const char *dir, unsigned victim)
     if (victim + 1 < RUNS)
         bystander_start(&other, &b, victim + 1);
     file_find(b.path, ".sst", victim, path);
+    CHECK(faulted_tables(b.db) == 0);
     file_halve(path);
     for (unsigned run = 0; run < RUNS; run++) {
         unsigned right = run_check(&b, run);
         CHECK(run <= victim || right == KEYS / RUNS);
         CHECK(run != victim || right < KEYS / RUNS);
     }
+    CHECK(faulted_tables(b.db) == 1);
     if (victim + 1 < RUNS)
         bystander_finish(&other);
     CHECK_OK(nokv_put(b.db, "x", 1, "y", 1, NULL));
