@@ -24,7 +24,7 @@
 #define WRITTEN "fillrandom,settle,readhit,scan,overwrite,settle"
 
 #define ALL                                                                                                        \
-    "fillrandom,settle," READS ",readwhilewriting," YCSB ",overwrite,settle,readhit,fillseq,settle,readhit," HOLES \
+    "fillrandom,settle," READS "," YCSB ",readwhilewriting,overwrite,settle,readhit,fillseq,settle,readhit," HOLES \
     ",fillrandom,kill," DURABLE
 
 #define COUNT(sets) sizeof(sets) / sizeof *(sets)
@@ -38,7 +38,7 @@ static const struct data_set sets_quick[] = {
 
 static const struct data_set sets_standard[] = {
     {ENGINES_SMALL,
-     "fillrandom,settle," READS ",readwhilewriting," YCSB ",overwrite,settle," HOLES ",fillrandom,kill," DURABLE, "100",
+     "fillrandom,settle," READS "," YCSB ",readwhilewriting,overwrite,settle," HOLES ",fillrandom,kill," DURABLE, "100",
      2000000, 1, 1, 0},
     {ENGINES_LARGE, WRITTEN ",readhit,ycsba", "1000", 400000, 1, 1, 0},
     {ENGINES_LARGE, WRITTEN ",readhit", "65536", 12000, 1, 1, 0},
