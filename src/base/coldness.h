@@ -8,6 +8,8 @@
  * ask the kernel first would be a system call per read. So one read in SAMPLE_EVERY is timed, with a clock that needs
  * none: nothing in memory takes COLD_NS, and no device answers in so little.
  *
+ * A read that was slow because its thread lost the processor does not count: the caller asks the kernel, then only.
+ *
  *      score   0 ──── … ───────────── ENTER ───── MAX        each slow read adds STEP, each fast one takes off 1:
  *              └──► hot                  └──► cold           below one slow read in STEP + 1 it goes to 0
  *

@@ -118,7 +118,7 @@ enum nokv_status segment_read_whole(struct segment *s, const struct vlog_pointer
     if (vlog_read_prepare(r, p, user_key, &request)) {
         uint64_t begin = io_now_ns(s->db->io);
         TRY(read_record(r, p, user_key, &request, out_value));
-        vlog_read_note(r, p, io_now_ns(s->db->io) - begin);
+        vlog_read_note(r, p, begin);
         *out_memory = request.buffer;
         return NOKV_OK;
     }

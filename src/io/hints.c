@@ -10,6 +10,7 @@
  * Threading: one thread per struct. Failure: a hint that is not taken is a read that is waited for later.
  * Why not io_uring: see docs/architecture.md, "A read": it was measured.
  */
+#include "base/coldness.h"
 #include <sys/resource.h>
 
 #include "io/io.h"
@@ -41,6 +42,18 @@ void io_hints_add(struct io_hints *hints, const struct io_map *map, size_t off, 
 }
 
 /* Every read that reaches the device is counted in blocks; kernels that do not count those count faults that waited. */
+uint64_t io_read_time(struct io *io, uint64_t begin_ns)
+{
+    static _Thread_local uint64_t pages_before;
+    uint64_t ns = io_now_ns(io) - begin_ns;
+    if (LIKELY(ns < COLDNESS_NS))
+        return ns;
+    uint64_t pages = io_thread_pages_read();
+    bool has_read = pages != pages_before;
+    pages_before = pages;
+    return has_read ? ns : 0;
+}
+
 uint64_t io_thread_pages_read(void)
 {
     struct rusage usage;

@@ -203,6 +203,9 @@ void io_hints_end(struct io_hints *hints);
 /* How many pages the kernel has read for this thread so far, for page faults and for calls; 0 where it does not say.
  * One system call. */
 uint64_t io_thread_pages_read(void);
+/* For base/coldness.h: how long the read took that began at `begin_ns`; 0 for one that was slow although the kernel has
+ * read nothing for this thread since it last asked (it lost its processor, say). A system call for a slow one only. */
+uint64_t io_read_time(struct io *io, uint64_t begin_ns);
 
 /*
  * Call fn(arg) with a SIGBUS that its reads of mapped files raise turned into IO for this call. Wherever fn reads

@@ -362,7 +362,7 @@ static enum nokv_status table_get_timed(struct table *t, uint32_t level, struct 
         TRY(sst_reader_get_cold(t->reader, user_key, hash, seq, out_lookup));
     else
         TRY(sst_reader_get(t->reader, user_key, hash, seq, out_lookup));
-    if (out_lookup->found && coldness_note(c, io_now_ns(t->env->io) - begin))
+    if (out_lookup->found && coldness_note(c, io_read_time(t->env->io, begin)))
         coldness_changed(t->env);
     return NOKV_OK;
 }

@@ -297,7 +297,7 @@ enum nokv_status vlog_read_in_place(struct vlog_reader *r, const struct vlog_poi
     TRY(map_prepare(r, &t, 0, t.value_size, &data));
     if (UNLIKELY(is_timed)) {
         TRY(map_touch(r, data, &t));
-        (void)coldness_note(r->coldness, io_now_ns(r->io) - begin);
+        (void)coldness_note(r->coldness, io_read_time(r->io, begin));
     }
     *out_value = slice_make(data + t.value_off, t.value_size);
     return NOKV_OK;
@@ -435,7 +435,7 @@ enum nokv_status vlog_read(struct vlog_reader *r, const struct vlog_pointer *p, 
         return read_large(r, &t, off, buffer, size);
     uint64_t begin = io_now_ns(r->io);
     TRY(read_small(r, &t, off, buffer, size));
-    vlog_read_note(r, p, io_now_ns(r->io) - begin);
+    vlog_read_note(r, p, begin);
     return NOKV_OK;
 }
 
@@ -471,10 +471,10 @@ void vlog_reader_drop(struct vlog_reader *r, const struct vlog_pointer *p)
     io_drop_cache(r->file, p->off, vlog_record_size(0, p->value_size));
 }
 
-void vlog_read_note(const struct vlog_reader *r, const struct vlog_pointer *p, uint64_t ns)
+void vlog_read_note(const struct vlog_reader *r, const struct vlog_pointer *p, uint64_t begin_ns)
 {
     if (r->coldness && is_mapped_if_hot(r, p->value_size))
-        (void)coldness_note(r->coldness, ns);
+        (void)coldness_note(r->coldness, io_read_time(r->io, begin_ns));
 }
 
 /* ---- read ahead ------------------------------------------------------------------------------------------------ */

@@ -176,8 +176,8 @@ bool vlog_read_prepare_scan(struct vlog_reader *r, const struct vlog_pointer *p,
                             struct io_read_request *out_request);
 /* Let go of what the record has in the page cache. */
 void vlog_reader_drop(struct vlog_reader *r, const struct vlog_pointer *p);
-/* Reading the value alone took so long: whoever does a prepared read himself tells, for `coldness`. */
-void vlog_read_note(const struct vlog_reader *r, const struct vlog_pointer *p, uint64_t ns);
+/* A read of the value alone began then and is over: whoever does a prepared read himself tells, for `coldness`. */
+void vlog_read_note(const struct vlog_reader *r, const struct vlog_pointer *p, uint64_t begin_ns);
 /* Verify the record that came with a prepared read of the same `p` and `user_key`; *out_value points into its buffer.
  * The request's own status, CORRUPT. After any failure vlog_read may be tried. */
 enum nokv_status vlog_read_finish(const struct vlog_reader *r, const struct vlog_pointer *p, struct slice user_key,
