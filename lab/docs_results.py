@@ -57,7 +57,7 @@ def figure_text(value, figure):
     if figure == "ops_per_sec":
         return rate_text(value, "/s")
     if figure == "mb_per_sec":
-        return f"{value:.0f} MB/s"
+        return f"{value:.{1 if value < 100 else 0}f} MB/s"
     if figure == "kept_percent":
         return f"{value:.1f} %"
     if figure in ("calls_per_op", "major_faults_per_op"):
@@ -154,13 +154,13 @@ def load(path):
 
 
 def not_measured(row, *specs):
-    return "?", f"{row.title}: {' or '.join(s.lstrip('=') for s in specs)} was not measured"
+    return "?", f"*{row.title}*: {' or '.join(s.lstrip('=') for s in specs)} was not measured"
 
 
 def pair_text(a, b):
     ratio = ratio_of(a.median, b.median, a.row.more)
-    how = f"{times_text(ratio)} as good" if ratio >= 1 else f"{100 * ratio:.0f} % of it"
-    return f"{a.row.title}: {a.name} {a.text()}, {b.name} {b.text()}: {how}"
+    how = times_text(ratio) if ratio >= 1 else f"{100 * ratio:.0f} % of it"
+    return f"*{a.row.title}*: {a.name} {a.text()}; {b.name} {b.text()}; {how}"
 
 
 def beats(key, a, *others):
@@ -208,7 +208,7 @@ def within(key, a, least, most):
         if not found:
             return not_measured(results.row(key), a)
         inside = [least <= v <= most for v in found.rounds]
-        return ("+" if all(inside) else "~" if any(inside) else "-"), f"{found.row.title}: {found.name} {found.text()}"
+        return ("+" if all(inside) else "~" if any(inside) else "-"), f"*{found.row.title}*: {found.name} {found.text()}"
     return check
 
 
@@ -218,7 +218,7 @@ def apart(key, a, other_key, b):
         first, second = results.find(key, a), results.find(other_key, b)
         if not first or not second:
             return not_measured(results.row(other_key if first else key), b if first else a)
-        text = f"{first.name}: {first.row.title} {first.text()}, {second.row.title} {second.text()}: " \
+        text = f"*{first.name}*: {first.row.title} {first.text()}; {second.row.title} {second.text()}; " \
                f"{times_text(ratio_of(first.median, second.median, first.row.more))}"
         if min(first.rounds) > max(second.rounds):
             return "+", text
@@ -243,7 +243,7 @@ def best_option(keys, a):
             return "?", f"{a.lstrip('=')} was not measured"
         part, title, name = min(parts)
         text = f"at least 90 % of the best in {near} of {len(parts)} rows, behind it in every round in {behind}; " \
-               f"weakest: {title}, {100 * part:.0f} % of {name}"
+               f"weakest: *{title}*, {100 * part:.0f} % of {name}"
         return ("+" if near == len(parts) else "-" if behind else "~"), text
     return check
 
@@ -255,8 +255,8 @@ def shorter_by(key, a, other_key, b, file_mb, times):
         if not first or not second:
             return not_measured(results.row(other_key if first else key), b if first else a)
         ratio = (file_mb / second.median) / (1 / first.median)
-        text = f"{first.row.title}: {first.name} {first.text()}, so {1e3 / first.median:.2f} ms each; " \
-               f"{second.row.title}: {file_mb / second.median * 1e3:.0f} ms for {file_mb:.0f} MB: {times_text(ratio)}"
+        text = f"*{first.row.title}*: {first.name} {first.text()}, so {1e3 / first.median:.2f} ms each; " \
+               f"*{second.row.title}*: {file_mb / second.median * 1e3:.0f} ms for {file_mb:.0f} MB; {times_text(ratio)}"
         return ("+" if ratio >= times else "-"), text
     return check
 

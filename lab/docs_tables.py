@@ -6,7 +6,7 @@ docs_tables.py --reduce FROM TO - of such results what the page needs: of each r
 In the document, what lies between these marks is made anew from the results:
 
     <!-- iolab:begin NAME -->                       a part: terms, summary, refuted, claims COMPONENT, verdict OPTION,
-    <!-- iolab:end -->                              figures GROUP
+    <!-- iolab:end -->                              figures GROUP, states GROUP-PREFIX | ROW
     <!-- iolab:value NAME -->std<!-- /iolab -->     within a sentence: default OPTION, best OPTION, or
                                                     GROUP | ROW | CONTENDER
 
@@ -110,13 +110,27 @@ def part_verdict(results, option):
     if not v:
         return [f"No row that speaks for `{option}` could be measured."]
     caution = f" {sentence(v['caution'])}" if "caution" in v else ""
-    return [f"The tool's verdict: {sentence(v['text'])}{caution}"]
+    return [f"The tool's verdict: {v['text']}.{caution}"]
 
 
 def part_figures(results, group):
     rows = results.groups(group)
     if not rows:
         raise DocumentError(f"the results have no rows '{group}'")
+    return figures(rows, group, [r.label for r in rows])
+
+
+def part_states(results, argument):
+    """One row each of several groups, side by side: "value of | cold"."""
+    prefix, _, label = (field.strip() for field in argument.partition("|"))
+    rows = [r for r in results.rows.values() if r.group.startswith(prefix + " ") and r.label == label]
+    if not rows:
+        raise DocumentError(f"the results have no rows '{prefix} ..., {label}'")
+    return figures(rows, f"{prefix} ..., {label}", [r.group[len(prefix) + 1:] for r in rows])
+
+
+def figures(rows, title, labels):
+    """A line per contender, a column per row, the best in bold, and what the tool notes about the rows."""
     names = list(dict.fromkeys(c.name for r in rows for c in r.contenders))
     body = []
     for name in names:
@@ -128,16 +142,16 @@ def part_figures(results, group):
             line.append(f"**{text}**" if found and best and found[0].median == best.median else text)
         body.append(line)
     notes = list(dict.fromkeys(r.note for r in rows if r.note))
-    return [*table([group, *(r.label for r in rows)], body), "", *(sentence(n) for n in notes)]
+    return [*table([title, *labels], body), "", *(sentence(n) for n in notes)]
 
 
 PARTS = {"terms": part_terms, "summary": part_summary, "refuted": part_refuted, "claims": part_claims,
-         "verdict": part_verdict, "figures": part_figures}
+         "verdict": part_verdict, "figures": part_figures, "states": part_states}
 
 
 def part(results, name):
     kind, _, argument = name.partition(" ")
-    if kind not in PARTS or bool(argument) != (kind in ("claims", "verdict", "figures")) or \
+    if kind not in PARTS or bool(argument) != (kind in ("claims", "verdict", "figures", "states")) or \
             (kind == "claims" and argument not in CLAIMS):
         raise DocumentError(f"no part '{name}'; --help lists them")
     return PARTS[kind](results, *([argument] if argument else []))

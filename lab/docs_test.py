@@ -137,11 +137,21 @@ class Document(unittest.TestCase):
         self.assertIn("-->110/s<!-- /iolab -->, <!-- iolab:value default sst_read -->std<", made)
         self.assertEqual(made, tables.regenerate(self.results, made))
 
+    def test_side_by_side(self):
+        """The same row of several groups is one table; the best of each column is in bold, a lost contender is a dash."""
+        both = rules.Results(results(row("value of 1", "hot", FAST, SLOW), row("value of 2", "hot", SLOW, ABSENT),
+                                     row("value of 2", "cold", SLOW)))
+        made = tables.part(both, "states value of | hot")
+        self.assertEqual(["| value of ..., hot | 1 | 2 |", "| --- | --- | --- |", "| mapped | **210/s** | – |",
+                          "| copied | 110/s | **110/s** |", "| absent | – | – |", "", "A note."], made)
+
     def test_bad_marks(self):
         """A mark that is not closed, not known or misspelt is an error with its line, not text that goes stale."""
         for text in ("<!-- iolab:begin terms -->\n", "<!-- iolab:end -->\n", "nothing is marked\n",
                      "<!-- iolab:begin nonsense -->\n<!-- iolab:end -->\n",
                      "<!-- iolab:begin claims nonsense -->\n<!-- iolab:end -->\n",
+                     "<!-- iolab:begin figures nonsense -->\n<!-- iolab:end -->\n",
+                     "<!-- iolab:begin states page | nonsense -->\n<!-- iolab:end -->\n",
                      "<!-- iolab:begin terms -->\n<!-- iolab:end -->\n<!-- iolab:value default sst_read -->std\n",
                      "<!-- iolab:begin terms -->\n<!-- iolab:end -->\n <!-- iolab:begin terms -->\n",
                      "<!-- iolab:begin terms -->\n<!-- iolab:begin terms -->\n<!-- iolab:end -->\n",
