@@ -190,6 +190,8 @@ def regenerate(results, text):
         elif not inside:
             if "iolab:" in VALUE.sub("", line):
                 raise DocumentError(f"line {number}: a mark that is not understood: {line.strip()}")
+            if line.lstrip().startswith("<!-- iolab:value"):
+                raise DocumentError(f"line {number}: begins with a mark, which would end the paragraph: put a word before it")
             out.append(VALUE.sub(lambda m: m.group(1) + value(results, m.group(2)) + m.group(4), line))
     if inside:
         raise DocumentError(f"the part that begins in line {inside} has no end")

@@ -155,6 +155,8 @@ class Document(unittest.TestCase):
                      "<!-- iolab:begin terms -->\n<!-- iolab:end -->\n<!-- iolab:value default sst_read -->std\n",
                      "<!-- iolab:begin terms -->\n<!-- iolab:end -->\n <!-- iolab:begin terms -->\n",
                      "<!-- iolab:begin terms -->\n<!-- iolab:begin terms -->\n<!-- iolab:end -->\n",
+                     "<!-- iolab:begin terms -->\n<!-- iolab:end -->\n"
+                     "<!-- iolab:value default sst_read -->std<!-- /iolab -->\n",
                      "<!-- iolab:begin terms -->\n<!-- iolab:end -->\n<!-- iolab:value hot -->1<!-- /iolab -->\n"):
             with self.assertRaises(tables.DocumentError, msg=text):
                 tables.regenerate(self.results, text)
