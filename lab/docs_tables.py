@@ -6,9 +6,9 @@ docs_tables.py --reduce FROM TO - of such results what the page needs: of each r
 In the document, what lies between these marks is made anew from the results:
 
     <!-- iolab:begin NAME -->                       a part: terms, summary, refuted, claims COMPONENT, verdict OPTION,
-    <!-- iolab:end -->                              figures GROUP, states GROUP-PREFIX | ROW
+    <!-- iolab:end -->                              figures GROUP, states GROUP-PREFIX; ROW
     <!-- iolab:value NAME -->std<!-- /iolab -->     within a sentence: default OPTION, best OPTION, or
-                                                    GROUP | ROW | CONTENDER
+                                                    GROUP; ROW; CONTENDER
 
 With --check nothing is written, and a document that would change is an error.
 """
@@ -121,8 +121,8 @@ def part_figures(results, group):
 
 
 def part_states(results, argument):
-    """One row each of several groups, side by side: "value of | cold"."""
-    prefix, _, label = (field.strip() for field in argument.partition("|"))
+    """One row each of several groups, side by side: "value of; cold"."""
+    prefix, _, label = (field.strip() for field in argument.partition(";"))
     rows = [r for r in results.rows.values() if r.group.startswith(prefix + " ") and r.label == label]
     if not rows:
         raise DocumentError(f"the results have no rows '{prefix} ..., {label}'")
@@ -159,10 +159,10 @@ def part(results, name):
 
 def value(results, name):
     kind, _, option = name.partition(" ")
-    if kind in ("default", "best") and "|" not in name:
+    if kind in ("default", "best") and ";" not in name:
         found = results.verdicts.get(option)
         return found[kind] if found else "not measured"
-    fields = [f.strip() for f in name.split("|")]
+    fields = [f.strip() for f in name.split(";")]
     if len(fields) != 3:
         raise DocumentError(f"no value '{name}'; --help lists them")
     found = results.find((fields[0], fields[1]), fields[2])
@@ -190,6 +190,8 @@ def regenerate(results, text):
         elif not inside:
             if "iolab:" in VALUE.sub("", line):
                 raise DocumentError(f"line {number}: a mark that is not understood: {line.strip()}")
+            if line.startswith("|") and any("|" in m.group(2) for m in VALUE.finditer(line)):
+                raise DocumentError(f"line {number}: a | within a mark ends the table's cell")
             if line.lstrip().startswith("<!-- iolab:value"):
                 raise DocumentError(f"line {number}: begins with a mark, which would end the paragraph: put a word before it")
             out.append(VALUE.sub(lambda m: m.group(1) + value(results, m.group(2)) + m.group(4), line))

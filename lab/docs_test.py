@@ -129,7 +129,7 @@ class Document(unittest.TestCase):
     def test_made_anew(self):
         """What is between marks is replaced, the rest is kept, and a second time changes nothing."""
         text = "# T\n\n<!-- iolab:begin figures page -->\nold\n<!-- iolab:end -->\n\nIt is " \
-               "<!-- iolab:value page | hot | =std -->9<!-- /iolab -->, <!-- iolab:value default sst_read --><!-- /iolab -->.\n"
+               "<!-- iolab:value page; hot; =std -->9<!-- /iolab -->, <!-- iolab:value default sst_read --><!-- /iolab -->.\n"
         made = tables.regenerate(self.results, text)
         self.assertNotIn("old", made)
         self.assertIn("| mapped | **210/s** |", made)
@@ -141,7 +141,7 @@ class Document(unittest.TestCase):
         """The same row of several groups is one table; the best of each column is in bold, a lost contender is a dash."""
         both = rules.Results(results(row("value of 1", "hot", FAST, SLOW), row("value of 2", "hot", SLOW, ABSENT),
                                      row("value of 2", "cold", SLOW)))
-        made = tables.part(both, "states value of | hot")
+        made = tables.part(both, "states value of; hot")
         self.assertEqual(["| value of ..., hot | 1 | 2 |", "| --- | --- | --- |", "| mapped | **210/s** | – |",
                           "| copied | 110/s | **110/s** |", "| absent | – | – |", "", "A note."], made)
 
@@ -151,10 +151,11 @@ class Document(unittest.TestCase):
                      "<!-- iolab:begin nonsense -->\n<!-- iolab:end -->\n",
                      "<!-- iolab:begin claims nonsense -->\n<!-- iolab:end -->\n",
                      "<!-- iolab:begin figures nonsense -->\n<!-- iolab:end -->\n",
-                     "<!-- iolab:begin states page | nonsense -->\n<!-- iolab:end -->\n",
+                     "<!-- iolab:begin states page; nonsense -->\n<!-- iolab:end -->\n",
                      "<!-- iolab:begin terms -->\n<!-- iolab:end -->\n<!-- iolab:value default sst_read -->std\n",
                      "<!-- iolab:begin terms -->\n<!-- iolab:end -->\n <!-- iolab:begin terms -->\n",
                      "<!-- iolab:begin terms -->\n<!-- iolab:begin terms -->\n<!-- iolab:end -->\n",
+                     "<!-- iolab:begin terms -->\n<!-- iolab:end -->\n| <!-- iolab:value a|b -->1<!-- /iolab --> |\n",
                      "<!-- iolab:begin terms -->\n<!-- iolab:end -->\n"
                      "<!-- iolab:value default sst_read -->std<!-- /iolab -->\n",
                      "<!-- iolab:begin terms -->\n<!-- iolab:end -->\n<!-- iolab:value hot -->1<!-- /iolab -->\n"):
