@@ -3,13 +3,14 @@
 
 A check looks at one or two rows and says a sign and a text. The signs:
 
-    +  as claimed: in every round of the row, and by more than 2 % in the median
+    +  as claimed: in every round of the row, and by more than 2 % in the median (20 % with less than five rounds)
     -  the opposite, by the same rule
     ~  neither: within the noise of this run
     ?  not measured in this run
 
 "Every round" is the rule of the tool's own summary (lab_row_always_better): the contenders of a row take turns, so round
-n of one belongs to round n of the other. Rounds of different rows do not belong together; there all of one row must be
+n of one belongs to round n of the other. Of two that are equal one wins all of n rounds once in 2^n: two or three rounds
+alone decide too easily, hence the 20 %. Rounds of different rows do not belong together; there all of one row must be
 above all of the other.
 
 A contender is named as in the results; "=direct" is the one that stands for that value of the row's option, and
@@ -19,6 +20,8 @@ import json
 import math
 
 TIE_RATIO = 1.02      # as lab/iolab_result.c
+ROUNDS_ENOUGH = 5
+FEW_RATIO = 1.2       # what decides with fewer
 NEAR = 0.9            # what is no worse than this part of something counts as good as it
 RATIO_MAX = 9999.0
 MODEL_NAMES = {"std": "standard I/O", "mmap": "mmap", "direct": "O_DIRECT", "uring": "io_uring", "auto": "a choice"}
@@ -91,9 +94,10 @@ class Contender:
 
     def sign_against(self, other):
         ratio = ratio_of(self.median, other.median, self.row.more)
-        if ratio >= TIE_RATIO and self.is_always_better(other):
+        least = TIE_RATIO if min(len(self.rounds), len(other.rounds)) >= ROUNDS_ENOUGH else FEW_RATIO
+        if ratio >= least and self.is_always_better(other):
             return "+"
-        if ratio <= 1 / TIE_RATIO and other.is_always_better(self):
+        if ratio <= 1 / least and other.is_always_better(self):
             return "-"
         return "~"
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """docs_tables.py RESULTS DOCUMENT [--check] - the figures of docs/io-models.md, from the JSON of `nokv iolab`.
-docs_tables.py --reduce FROM TO - of such results what the page needs: of each round the row's own figure only.
+docs_tables.py --reduce FROM TO [REMARK] - of such results what the page needs: of each round the row's own figure only.
+REMARK is what a reader has to know of this run, and is shown with its terms.
 
 In the document, what lies between these marks is made anew from the results:
 
@@ -64,7 +65,8 @@ def part_terms(results):
     wrong = sum(r["wrong"] for r in data["rows"])
     return [f"Measured {data['date']} on {data['machine']}. Files of {data['size_bytes'] >> 20} MiB, {data['rounds']} rounds, "
             f"{data['seconds']:.0f} s, seed {data['seed']}. Memory short: {limit}. In parts 1 to 3 {checked:.0f} GiB "
-            f"were read and checked; {wrong or 'no'} reads were wrong in all."]
+            f"were read and checked; {wrong or 'no'} reads were wrong in all.",
+            *(["", f"**Of this run:** {sentence(data['remark'])}"] if "remark" in data else [])]
 
 
 def part_summary(results):
@@ -232,8 +234,10 @@ def dumped(data):
         f"],\n \"verdicts\": [\n{verdicts}]}}\n"
 
 
-def main_reduce(source, target):
+def main_reduce(source, target, remark=None):
     data = reduce(docs_results.load(source).data)
+    if remark:
+        data["remark"] = remark
     with open(target, "w", encoding="utf-8") as file:
         file.write(dumped(data))
     return 0
@@ -258,8 +262,8 @@ def main_document(results_path, path, check):
 
 def main(arguments):
     try:
-        if len(arguments) == 3 and arguments[0] == "--reduce":
-            return main_reduce(arguments[1], arguments[2])
+        if len(arguments) in (3, 4) and arguments[0] == "--reduce":
+            return main_reduce(*arguments[1:])
         if len(arguments) == 2 or (len(arguments) == 3 and arguments[2] == "--check"):
             return main_document(arguments[0], arguments[1], len(arguments) == 3)
     except (DocumentError, ResultsError, OSError) as error:

@@ -61,8 +61,14 @@ class Rules(unittest.TestCase):
         self.assertEqual("~", sign(rules.beats(HOT, "mapped"), hot), "the best of the other models is the noisy one")
         self.assertEqual("?", sign(rules.beats(HOT, "absent", "mapped"), hot))
         self.assertEqual("?", sign(rules.beats(HOT, "mapped", "absent"), hot))
-        near = contender("near", [101, 121, 111], "mmap")
-        self.assertEqual("~", sign(rules.beats(HOT, "near", "copied"), row(*HOT, near, SLOW)), "within 2 %")
+
+    def test_little_better(self):
+        """What is a little better in every round counts if there are five of them and it is more than 2 %."""
+        for percent, rounds, said in ((10, 5, "+"), (1, 5, "~"), (10, 3, "~"), (30, 3, "+")):
+            base = [100 + i for i in range(rounds)]
+            both = row(*HOT, contender("a", [v * (100 + percent) / 100 for v in base], "mmap"), contender("b", base))
+            self.assertEqual(said, sign(rules.beats(HOT, "a", "b"), both), (percent, rounds))
+            self.assertEqual("-" if said == "+" else "~", sign(rules.beats(HOT, "b", "a"), both), (percent, rounds))
 
     def test_less_is_better(self):
         """Of times the smaller wins, and nothing is infinitely better than something."""
@@ -187,6 +193,12 @@ class Document(unittest.TestCase):
         self.assertNotIn("us_p50", json.dumps(reduced))
         for check in (rules.beats(HOT, "mapped", "copied"), rules.within(HOT, "absent", 0, 1)):
             self.assertEqual(check(self.results), check(rules.Results(reduced)))
+
+    def test_remark(self):
+        """What has to be known of a run is shown with its terms, and nothing where there is nothing."""
+        self.assertEqual(1, len(tables.part(self.results, "terms")))
+        self.assertIn("**Of this run:** It was a noisy day.",
+                      tables.part(rules.Results({**self.results.data, "remark": "it was a noisy day"}), "terms"))
 
     def test_claims_are_told_apart(self):
         """No two claims of a component have the same text, and each is tested by something."""
