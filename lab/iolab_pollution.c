@@ -43,7 +43,8 @@ static const struct way scan_ways[] = {{"auto", "auto", LAB_MODEL_AUTO, NOKV_VLO
                                        {"pread", "pread", IO_STD, NOKV_VLOG_READ_PREAD},
                                        {"O_DIRECT", "direct", IO_DIRECT, NOKV_VLOG_READ_DIRECT},
                                        {"io_uring", "uring", IO_URING, NOKV_VLOG_READ_URING}};
-static const struct way background_ways[] = {{"standard I/O", "std", IO_STD, NOKV_IO_STD},
+static const struct way background_ways[] = {{"auto", "auto", LAB_MODEL_AUTO, NOKV_IO_DEFAULT},
+                                             {"standard I/O", "std", IO_STD, NOKV_IO_STD},
                                              {"O_DIRECT", "direct", IO_DIRECT, NOKV_IO_DIRECT},
                                              {"io_uring", "uring", IO_URING, NOKV_IO_URING}};
 

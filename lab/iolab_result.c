@@ -91,7 +91,7 @@ struct lab_row *lab_row_derive(struct lab *lab, const struct lab_row *from, unsi
     row->limited = from->limited;
     row->skipped = from->skipped;
     row->wrong = from->wrong;
-    row->verified = from->verified;
+    row->verified = 0; /* counted in the row that it is derived from */
     return row;
 }
 

@@ -16,9 +16,10 @@ static const struct {
     const char *component, *option, *standard, *caution;
 } choices[LAB_CHOICES] = {
     [LAB_WAL_WRITE] = {"write-ahead log", "wal_write", "std", NULL},
-    [LAB_SST_READ] = {"tables", "sst_read", "mmap",
-                      "std, direct and uring are measured with a simple cache of pages; the engine's cache of blocks "
-                      "differs in detail"},
+    [LAB_SST_READ] =
+        {"tables", "sst_read", "mmap",
+         "by default tables are mapped, and gets of a level that is not in memory are std; std, direct and "
+         "uring are measured with a simple cache of pages, the engine's cache of blocks differs in detail"},
     [LAB_VLOG_READ] =
         {"value log, reading", "vlog_read", "auto",
          "the rows ask how fast a value is and what it does to the tables: the more the tables matter, the "
@@ -26,7 +27,7 @@ static const struct {
     [LAB_VLOG_WRITE] = {"value log, writing", "vlog_write", "direct",
                         "what is written past the page cache leaves the tables where they are, which the rate does not "
                         "show"},
-    [LAB_BACKGROUND_IO] = {"flush, compaction and collection", "background_io", "std", NULL},
+    [LAB_BACKGROUND_IO] = {"flush, compaction and collection", "background_io", "auto", NULL},
 };
 
 static double part_of_best(const struct lab_row *row, unsigned index)

@@ -87,7 +87,8 @@ struct nokv_db {
     struct table_env env;
     uint64_t memory_bytes; /* that this process may use */
     const char *memory_source;
-    struct cache *cache; /* of blocks of tables that are copied; NULL: none ever is */
+    uint64_t long_scan_bytes; /* of the value log, from which an iterator counts as long */
+    struct cache *cache;      /* of blocks of tables that are copied; NULL: none ever is */
     struct io_lock *lock;
     struct io_shared ring;
     struct arena_pool pool; /* of the memtables */

@@ -8,8 +8,8 @@
  * asked for STREAK_MIN copied values one after the other is taken to want the next ones too: see ahead.c. Entries whose
  * value needs no copy neither help nor hinder.
  *
- * A scan that has read LONG_BYTES of the value log, where that has no room in memory, goes on past the page cache:
- * through it, it would push out what others use, and nothing of it would be there when it is read again.
+ * A scan that has read much (long_scan_bytes) of the value log, where that has no room in memory, goes on past the page
+ * cache: through it, it would push out what others use, and nothing of it would be there when it is read again.
  *
  * [I1] `at` has the current entry: it is `iter`, or belongs to `ahead`, and then `iter` stands somewhere further on.
  * [I2] `streak` is not 0 while `at` belongs to `ahead`: moves that have nothing to do with it look at that one field.
@@ -19,7 +19,7 @@
 #include "base/alloc.h"
 #include "db/db.h"
 
-enum { STREAK_MIN = 2, LONG_BYTES = 4 << 20 };
+enum { STREAK_MIN = 2 };
 
 struct nokv_iter {
     struct iter *iter;
@@ -349,7 +349,7 @@ static enum nokv_status value_read(nokv_iter *iter)
     struct segment *segment;
     TRY(segment_follow(iter->view->segments, iter->at->value, &p, &segment));
     iter->scanned += p.value_size;
-    if (UNLIKELY(iter->scanned >= LONG_BYTES) && !iter->is_long)
+    if (UNLIKELY(iter->scanned >= iter->db->long_scan_bytes) && !iter->is_long)
         long_begin(iter);
     if (UNLIKELY(iter->is_long && p.value_size <= VLOG_CHUNK))
         iter->value = slice_make(NULL, 0);

@@ -21,7 +21,8 @@
 /* From more logs than the first number on, what they hold is flushed soon; from more than the second on, before the
  * open returns: a database that is opened and closed in quick succession would never get to it. */
 enum { OLD_LOGS_KEPT_MAX = 4, OLD_LOGS_MAX = 8 };
-#define MEMORY_UNKNOWN (8ull << 30) /* where the kernel does not say how much there is */
+#define LONG_SCAN_BYTES (4ull << 20) /* or a 64th of the memory, if that is less */
+#define MEMORY_UNKNOWN (8ull << 30)  /* where the kernel does not say how much there is */
 
 /* ---- allocation ------------------------------------------------------------------------------------------------- */
 
@@ -356,6 +357,7 @@ enum nokv_status db_open(struct io *io, const char *path, const nokv_options *op
         return FAIL(NO_MEMORY, "no memory to open %s", path);
     db->memory_bytes = memory.limit_bytes;
     db->memory_source = memory.source;
+    db->long_scan_bytes = u64_min(memory.limit_bytes / 64, LONG_SCAN_BYTES);
     enum nokv_status status = io_guard_install();
     if (status == NOKV_OK)
         status = table_access_init(db);
