@@ -334,6 +334,7 @@ NOKV_API NOKV_MUST_CHECK nokv_status nokv_iter_create(nokv_db *db, const nokv_it
 NOKV_API void nokv_iter_destroy(nokv_iter *iter); /* NULL is accepted */
 NOKV_API void nokv_iter_first(nokv_iter *iter);
 NOKV_API void nokv_iter_last(nokv_iter *iter);
+/* `key` is borrowed for the call, and may be what nokv_iter_key() of this iterator has shown last. */
 NOKV_API void nokv_iter_seek(nokv_iter *iter, const void *key, size_t key_size);          /* first key >= key */
 NOKV_API void nokv_iter_seek_for_prev(nokv_iter *iter, const void *key, size_t key_size); /* last key <= key */
 NOKV_API void nokv_iter_next(nokv_iter *iter);                                            /* REQUIRES: valid */

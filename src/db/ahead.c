@@ -68,7 +68,6 @@ struct ahead {
     struct ahead_entry entries[AHEAD_MAX + 1];
     struct group reads, hints;
     size_t planned_bytes;
-    struct buf key; /* where the source is to go back to */
     uint8_t *bytes; /* of `reads` */
     size_t capacity;
 };
@@ -86,7 +85,6 @@ void ahead_destroy(struct ahead *a)
     if (a == NULL)
         return;
     mem_free(a->bytes);
-    buf_deinit(&a->key);
     mem_free(a);
 }
 
@@ -120,21 +118,6 @@ void ahead_slow_down(struct ahead *a)
     a->window = 0;
 }
 
-/* Where keys go when the source moves on, it seeks a copy of one. */
-static void source_seek(struct ahead *a, struct ikey key)
-{
-    if (a->source->must_release) {
-        a->key.size = 0;
-        enum nokv_status status = buf_append(&a->key, key.user.data, key.user.size);
-        if (status != NOKV_OK) {
-            iter_stop(a->source, status);
-            return;
-        }
-        key.user = buf_slice(&a->key);
-    }
-    iter_seek(a->source, key);
-}
-
 const struct iter *ahead_step(struct ahead *a)
 {
     ASSERT(a->first < a->count);
@@ -144,7 +127,7 @@ const struct iter *ahead_step(struct ahead *a)
     a->first = a->count = 0;
     a->reads.count = 0;
     if (!a->source->valid && a->source->status != NOKV_OK)
-        source_seek(a, left); /* and into the same again, if it is still there */
+        iter_seek(a->source, left); /* and into the same again, if it is still there */
     if (a->source->valid)
         source_move(a);
     return a->source;
@@ -155,7 +138,7 @@ const struct iter *ahead_return(struct ahead *a)
     ASSERT(a->first < a->count);
     struct ikey current = a->entries[a->first].key;
     ahead_forget(a);
-    source_seek(a, current); /* the one version of it that this view shows */
+    iter_seek(a->source, current); /* the one version of it that this view shows */
     return a->source;
 }
 

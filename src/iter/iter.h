@@ -124,7 +124,8 @@ struct iter_view_options {
  * One entry per live user key: the newest version visible at `seq`, tombstones and expired entries hidden, within the
  * bounds, in both directions, direction changes included. `value` comes without the expiry prefix; key.tag keeps its
  * kind. Takes `source` on success. REQUIRES: the source's keys and values stay in place when it moves. With a source
- * that must_release they do until the view moves further than iter_view_buffered says, and it releases by itself.
+ * that must_release they do until the view moves further than iter_view_buffered says, and it releases by itself. The
+ * target of a seek may be a key that it shows.
  *
  * A SIGBUS that comparing keys in mapped files raises stops it with IO.
  */

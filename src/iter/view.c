@@ -43,11 +43,12 @@ enum { VIEW_STEPS_MAX = 8, BATCH_MIN = 4, BATCH_MAX = 32 };
 struct view_iter {
     struct iter base;
     bool backward;
-    uint32_t index, count; /* [I2]; count 0: no batch */
-    uint32_t batch_size;   /* of the next one */
-    struct slice group;    /* [I2] */
-    struct buf group_copy; /* what it is, where the source's keys go with iter_release */
-    struct ikey target;    /* of the positioning under way */
+    uint32_t index, count;  /* [I2]; count 0: no batch */
+    uint32_t batch_size;    /* of the next one */
+    struct slice group;     /* [I2] */
+    struct buf group_copy;  /* what it is, where the source's keys go with iter_release */
+    struct ikey target;     /* of the positioning under way */
+    struct buf target_copy; /* its key, for the same reason: it may be one of the source's */
     /* set at creation, then constant */
     struct iter *source;
     uint64_t seq;
@@ -443,16 +444,35 @@ static void view_last(struct iter *it)
     reposition(view_of(it), last_guarded);
 }
 
+static enum nokv_status target_keep(struct view_iter *v)
+{
+    v->target_copy.size = 0;
+    TRY(buf_append(&v->target_copy, v->target.user.data, v->target.user.size));
+    v->target.user = buf_slice(&v->target_copy);
+    return NOKV_OK;
+}
+
+/* `target` may be a key that was shown: it stays what it is until the end. */
+static void reposition_at(struct view_iter *v, struct ikey target, enum nokv_status (*step)(void *arg))
+{
+    enum nokv_status status = NOKV_OK;
+    v->target = target;
+    if (UNLIKELY(v->source->must_release))
+        status = target_keep(v);
+    if (LIKELY(status == NOKV_OK))
+        reposition(v, step);
+    else
+        iter_stop(&v->base, status);
+}
+
 static void view_seek(struct iter *it, struct ikey target)
 {
-    view_of(it)->target = target;
-    reposition(view_of(it), seek_guarded);
+    reposition_at(view_of(it), target, seek_guarded);
 }
 
 static void view_seek_for_prev(struct iter *it, struct ikey target)
 {
-    view_of(it)->target = target;
-    reposition(view_of(it), seek_for_prev_guarded);
+    reposition_at(view_of(it), target, seek_for_prev_guarded);
 }
 
 static void view_next(struct iter *it)
@@ -489,6 +509,7 @@ static void view_destroy(struct iter *it)
     struct view_iter *v = view_of(it);
     iter_destroy(v->source);
     buf_deinit(&v->group_copy);
+    buf_deinit(&v->target_copy);
     mem_free(v);
 }
 

@@ -163,7 +163,7 @@ static void draw_options(struct run *r)
     static const nokv_io_model models[] = {NOKV_IO_STD, NOKV_IO_STD, NOKV_IO_DIRECT, NOKV_IO_URING};
     o->wal_write = models[draw(r, ARRAY_COUNT(models))];
     o->background_io = models[draw(r, ARRAY_COUNT(models))];
-    static const nokv_io_model table_models[] = {NOKV_IO_MMAP, NOKV_IO_MMAP, NOKV_IO_STD, NOKV_IO_DIRECT,
+    static const nokv_io_model table_models[] = {NOKV_IO_DEFAULT, NOKV_IO_MMAP, NOKV_IO_STD, NOKV_IO_DIRECT,
                                                  NOKV_IO_URING};
     o->sst_read = table_models[draw(r, ARRAY_COUNT(table_models))];
     o->block_cache_bytes = (64ull << 10) << draw(r, 6);
@@ -482,11 +482,16 @@ static void iter_move(struct run *r, struct held_iter *h)
     uint64_t move = c->valid ? draw(r, 20) : draw(r, 4);
     if (move < 2) {
         struct slice target = draw_target(r);
+        nokv_slice given = {.data = target.data, .size = target.size};
+        if (c->valid && one_in(r, 4)) { /* its own key, where that lies now */
+            target = r->u.keys[c->pos];
+            given = nokv_iter_key(h->iter);
+        }
         if (move == 0) {
-            nokv_iter_seek(h->iter, target.data, target.size);
+            nokv_iter_seek(h->iter, given.data, given.size);
             cursor_seek(c, &r->u, target);
         } else {
-            nokv_iter_seek_for_prev(h->iter, target.data, target.size);
+            nokv_iter_seek_for_prev(h->iter, given.data, given.size);
             cursor_seek_for_prev(c, &r->u, target);
         }
     } else if (move == 2) {

@@ -313,6 +313,37 @@ static void test_source_fails_behind_a_batch(void **state)
     }
 }
 
+/* A key that the view itself has shown is as good a target as any other, also where such keys go when it moves. */
+static void test_seek_to_its_own_key(void **state)
+{
+    (void)state;
+    struct array a = {.moves_to_fail = SIZE_MAX};
+    for (uint64_t i = 0; i < 20; i++)
+        array_insert(&a, (struct entry){.key = {slice_make(&"abcdefghijklmnopqrst"[i], 1), key_tag(i + 1, KEY_VALUE)}});
+    struct iter_view_options o = {.seq = 100};
+    struct iter *it, *source = array_iter_create(&a, NULL);
+    source->must_release = true;
+    OK(iter_view_create(source, &o, &it));
+    uint8_t wanted = 'a';
+    for (iter_first(it); it->valid; iter_next(it), wanted++) {
+        if (wanted % 4 == 0) /* in the middle of a batch, and where there is none yet */
+            iter_seek(it, (struct ikey){.user = it->key.user, .tag = UINT64_MAX});
+        if (wanted % 8 == 0)
+            iter_seek(it, it->key);
+        if (wanted % 5 == 0)
+            iter_seek_for_prev(it, (struct ikey){.user = it->key.user, .tag = 0});
+        assert_true(it->valid && it->key.user.size == 1 && it->key.user.data[0] == wanted);
+    }
+    assert_int_equal(wanted, 't' + 1);
+    static const uint8_t large[4096];
+    mem_fail_after(0); /* it takes a copy */
+    iter_seek(it, (struct ikey){.user = slice_make(large, sizeof large), .tag = UINT64_MAX});
+    mem_fail_after(UINT64_MAX);
+    assert_true(!it->valid && it->status == NOKV_ERR_NO_MEMORY);
+    iter_destroy(it);
+    array_deinit(&a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -324,6 +355,7 @@ int main(void)
         cmocka_unit_test(test_memory),
         cmocka_unit_test(test_failure_behind_a_batch),
         cmocka_unit_test(test_source_fails_behind_a_batch),
+        cmocka_unit_test(test_seek_to_its_own_key),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
