@@ -317,6 +317,8 @@ static void look_entry(struct sst_probe *p)
         p->state = p->at < p->reader_count ? SST_PROBE_NEXT : SST_PROBE_ABSENT;
         return;
     }
+    if (p->held == NULL)
+        sst_value_touch(&entry);
     p->lookup = (struct lookup){.found = true, .tag = entry.tag, .value = entry.value};
     p->state = SST_PROBE_FOUND;
 }

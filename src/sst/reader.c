@@ -205,17 +205,6 @@ static inline const uint8_t *filter_line(const struct sst_reader *r, uint64_t ha
     return r->filter + sst_filter_line(hash, r->filter_lines) * 64;
 }
 
-/*
- * Guarded. Whoever asks for a value reads it, but outside of the guard: so the pages that it has beyond the one with
- * its key, which has just been read, are touched here. It does not help when they are cut off later.
- */
-static inline void value_touch(const struct sst_entry *e)
-{
-    uintptr_t end = (uintptr_t)e->value.data + e->value.size;
-    for (uintptr_t p = align_up((uintptr_t)e->key.data, PAGE_BYTES); UNLIKELY(p < end); p += PAGE_BYTES)
-        (void)*(const volatile uint8_t *)p;
-}
-
 /* Guarded. The block has been found in the index. */
 static inline enum nokv_status get_in_block(struct get_call *g, uint64_t block)
 {
@@ -239,7 +228,7 @@ static inline enum nokv_status get_in_block(struct get_call *g, uint64_t block)
     if (UNLIKELY(g->found && !key_kind_known(tag_kind_byte(g->entry.tag))))
         return sst_reader_bad_kind(r, extent.page, g->entry.tag);
     if (g->found)
-        value_touch(&g->entry);
+        sst_value_touch(&g->entry);
     return NOKV_OK;
 }
 
