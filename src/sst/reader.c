@@ -270,7 +270,11 @@ enum nokv_status sst_reader_get_cold(struct sst_reader *r, struct slice user_key
                                      struct lookup *out_lookup)
 {
     TRY(sst_reader_prepare(r, SST_READY_ALL));
-    return sst_copied_get(r, user_key, hash, tag_for_seek(seq), out_lookup);
+    enum nokv_status status = sst_copied_get(r, user_key, hash, tag_for_seek(seq), out_lookup);
+    /* what is short, handles (too many files are open) or memory, the mapping does not need */
+    if (UNLIKELY(status == NOKV_ERR_NO_MEMORY || (status != NOKV_OK && file_of(r) == NULL)))
+        return sst_reader_get(r, user_key, hash, seq, out_lookup);
+    return status;
 }
 
 void sst_reader_prefetch(const struct sst_reader *r, uint64_t hash)

@@ -103,7 +103,7 @@ void sst_reader_unpin(struct sst_reader *r);
 enum nokv_status sst_reader_get(struct sst_reader *r, struct slice user_key, uint64_t hash, uint64_t seq,
                                 struct lookup *out_lookup) MUST_CHECK;
 /* The same for one that is mapped and has a cache, with the block copied into it: for tables that are not in memory.
- * Answers with a holder. */
+ * Answers with a holder; in place where memory or file handles are short. */
 enum nokv_status sst_reader_get_cold(struct sst_reader *r, struct slice user_key, uint64_t hash, uint64_t seq,
                                      struct lookup *out_lookup) MUST_CHECK;
 /* Touch the filter line that a get will need, ahead of time. */

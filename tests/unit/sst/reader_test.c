@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Tables against the sorted array: point reads, iterators, scans, verification, over many shapes of keys and values. */
+#include "base/alloc.h"
 #include "sst_model.h"
 
 static const struct model_shape shapes[] = {
@@ -235,10 +236,53 @@ static void test_random_tables(void **state)
     }
 }
 
+static void check_get_cold(struct table *t, const struct model *m, size_t i, bool is_copied)
+{
+    struct lookup found = {0};
+    const struct model_entry *e = &m->entries[i];
+    OK(sst_reader_get_cold(t->r, e->key.user, sst_key_hash(e->key.user), tag_seq(e->key.tag), &found));
+    assert_true(found.found && found.tag == e->key.tag && slice_equal(found.value, e->value));
+    assert_int_equal(found.holder != NULL, is_copied);
+    if (found.holder)
+        cache_block_unref(found.holder);
+}
+
+/* Blocks of a mapped table that are copied hold the same; where no file can be opened or no memory had for it, the
+ * mapping answers. */
+static void test_cold_gets(void **state)
+{
+    (void)state;
+    struct table t;
+    struct model m = {.random = test_seed(3)};
+    char away[400];
+    model_fill(&m, &shapes[2]);
+    table_open(&t, &m, model_options());
+    sst_reader_unref(t.r);
+    snprintf(away, sizeof away, "%s.away", t.path);
+    OK(cache_create(CACHE_BYTES_MIN, &t.cache));
+    struct sst_access access = {.cache = t.cache};
+    OK(sst_reader_open_with(t.io, t.path, 7, 0, &access, &t.r));
+    OK(io_rename(t.io, t.path, away));
+    check_get_cold(&t, &m, 0, false);
+    OK(io_rename(t.io, away, t.path));
+    for (size_t i = 0; i < m.count; i++)
+        check_get_cold(&t, &m, i, true);
+    mem_fail_after(0);
+    check_get_cold(&t, &m, 0, false);
+    mem_fail_after(UINT64_MAX);
+    sst_reader_unref(t.r);
+    t.r = NULL;
+    epoch_drain();
+    cache_destroy(t.cache);
+    table_close(&t);
+    model_free(&m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_random_tables),
+        cmocka_unit_test(test_cold_gets),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
