@@ -35,7 +35,8 @@ enum {
 
 /* Zeroed: hot. */
 struct coldness {
-    /* relaxed, all of them: guesses */
+    /* relaxed, all of them: guesses; the changes of is_cold alone are in one order with what whoever made them reads
+     * next */
     _Atomic uint32_t score;
     _Atomic bool is_cold;
     _Atomic uint64_t changes; /* to cold and back */
@@ -59,7 +60,9 @@ static inline bool coldness_is_due(const struct coldness *c)
     return coldness_turn() || coldness_is_cold(c);
 }
 
-/* A read that was timed took so long. True: this has changed what coldness_is_cold says. */
+/* A read that was timed took so long. True: this has changed what coldness_is_cold says. Both are looked at in any
+ * case: between a score and what follows from it, other threads may have brought the score to where it does not change.
+ */
 static inline bool coldness_note(struct coldness *c, uint64_t ns)
 {
     uint32_t score = atomic_load_explicit(&c->score, memory_order_relaxed);
@@ -68,13 +71,11 @@ static inline bool coldness_note(struct coldness *c, uint64_t ns)
         next = score + COLDNESS_STEP < COLDNESS_MAX ? score + COLDNESS_STEP : COLDNESS_MAX;
     else if (score > 0)
         next = score - 1;
-    if (next == score)
-        return false; /* a hot database writes to no line that its readers share */
-    atomic_store_explicit(&c->score, next, memory_order_relaxed);
+    if (next != score) /* a hot database writes to no line that its readers share */
+        atomic_store_explicit(&c->score, next, memory_order_relaxed);
     bool was = coldness_is_cold(c), is = was ? next > 0 : next >= COLDNESS_ENTER;
-    if (was == is)
+    if (was == is || atomic_exchange_explicit(&c->is_cold, is, memory_order_seq_cst) == is)
         return false;
-    atomic_store_explicit(&c->is_cold, is, memory_order_relaxed);
     atomic_fetch_add_explicit(&c->changes, 1, memory_order_relaxed);
     return true;
 }

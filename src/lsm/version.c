@@ -344,12 +344,24 @@ static void candidates_collect(const struct version *v, struct slice user_key, u
     c->count = count;
 }
 
-static void coldness_changed(struct table_env *env)
+static bool is_any_level_cold(const struct table_env *env)
 {
     bool any = false;
     for (size_t l = 0; l < LEVELS_MAX; l++)
-        any |= coldness_is_cold(&env->cold[l]);
-    atomic_store_explicit(&env->is_any_cold, any, memory_order_relaxed);
+        any |= atomic_load_explicit(&env->cold[l].is_cold, memory_order_seq_cst);
+    return any;
+}
+
+/* Two levels may change at the same time: who writes looks again, so that the last one has seen both (all of it
+ * sequentially consistent). */
+static void coldness_changed(struct table_env *env)
+{
+    bool any = is_any_level_cold(env), seen;
+    do {
+        seen = any;
+        atomic_store_explicit(&env->is_any_cold, seen, memory_order_seq_cst);
+        any = is_any_level_cold(env);
+    } while (any != seen);
 }
 
 /* Of a level that is cold, or timed. A key that is not there has mostly read no block: it tells nothing. */
