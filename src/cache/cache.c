@@ -554,9 +554,14 @@ enum nokv_status cache_resize(struct cache *c, uint64_t bytes_max)
     return status;
 }
 
+uint64_t cache_bytes_max(const struct cache *c)
+{
+    return atomic_load_explicit(&c->bytes_max, memory_order_relaxed);
+}
+
 void cache_stats_get(struct cache *c, struct cache_stats *out_stats)
 {
-    struct cache_stats sum = {.bytes_max = atomic_load_explicit(&c->bytes_max, memory_order_relaxed)};
+    struct cache_stats sum = {.bytes_max = cache_bytes_max(c)};
     for (unsigned i = 0; i < c->shard_count; i++) {
         struct cache_shard *s = c->shards[i];
         mutex_lock(&s->mu);

@@ -86,6 +86,8 @@ void cache_forget(struct cache *c, uint64_t file);
  * bound is as before. One call at a time. */
 enum nokv_status cache_resize(struct cache *c, uint64_t bytes_max) MUST_CHECK;
 
+uint64_t cache_bytes_max(const struct cache *c); /* the bound */
+
 struct cache_stats {
     uint64_t bytes; /* of all blocks that exist; above bytes_max only by what is pinned */
     uint64_t bytes_max;

@@ -11,7 +11,8 @@
  *                                    └─ miss: pread ─► checksum ─► cache_insert
  *
  * Somebody who walks over many blocks has what is behind the wanted one read with it, in pieces of up to a MiB; a read
- * of that size takes the device little longer than one of 4 KiB.
+ * of that size takes the device little longer than one of 4 KiB. In a small cache the pieces are smaller: what was
+ * never asked for has a tenth of it at the most, the oldest goes first, and that is what is wanted next.
  *
  * Threading: any number of threads; two that miss the same block both read it. Failure: a block that does not check is
  * not kept, so each call that needs it reads it anew and reports. What is read ahead and is not sound is nobody's error
@@ -24,6 +25,8 @@
 #include "base/alloc.h"
 #include "sst/filter.h"
 #include "sst/reader.h"
+
+enum { AHEAD_CACHE_SHARE = 64 }; /* of the cache, per piece: a union of several tables reads ahead in each */
 
 enum nokv_status sst_reader_file(struct sst_reader *r, struct io_file **out_file)
 {
@@ -67,6 +70,7 @@ static enum nokv_status read_with_ahead(struct sst_reader *r, struct sst_extent 
                                         uint8_t *to)
 {
     uint64_t off = (uint64_t)extent.page * PAGE_BYTES, end = (uint64_t)r->end_page * PAGE_BYTES;
+    ahead = u64_min(ahead, cache_bytes_max(r->cache) / AHEAD_CACHE_SHARE / PAGE_BYTES * PAGE_BYTES);
     uint64_t size = u64_min(extent.size + ahead, end - off);
     struct io_file *file = NULL;
     TRY(sst_reader_file(r, &file));

@@ -278,11 +278,50 @@ static void test_cold_gets(void **state)
     model_free(&m);
 }
 
+/* Bytes that a walk over the whole table reads. */
+static uint64_t walk_bytes(struct table *t, size_t count)
+{
+    struct iter *it = NULL;
+    size_t seen = 0;
+    uint64_t before = io_component_stats(t->io, IO_SST)->ops[IO_OP_READ].bytes;
+    OK(sst_iter_create(t->r, &it));
+    for (iter_first(it); it->valid; iter_next(it), iter_release(it))
+        seen++;
+    OK(it->status);
+    assert_int_equal(seen, count);
+    iter_destroy(it);
+    return io_component_stats(t->io, IO_SST)->ops[IO_OP_READ].bytes - before;
+}
+
+/* What a walk reads ahead is still there when the walk gets to it, whatever the size of the cache: hardly anything is
+ * read twice. */
+static void test_reading_ahead_fits_the_cache(void **state)
+{
+    (void)state;
+    static const struct model_shape shape = {
+        .count = 8000, .key_max = 16, .value_max = 600, .alphabet = 30, .versions = 1};
+    struct table t;
+    struct model m = {.random = test_seed(4)};
+    model_fill(&m, &shape);
+    table_open(&t, &m, model_options());
+    for (uint64_t cache_bytes = CACHE_BYTES_MIN; cache_bytes <= 4 << 20; cache_bytes *= 2) {
+        struct table copied;
+        table_open_copied(&copied, &t, IO_STD);
+        OK(cache_resize(copied.cache, cache_bytes));
+        uint64_t bytes = walk_bytes(&copied, m.count);
+        assert_true(bytes <= 2 * sst_reader_info(t.r)->file_bytes);
+        table_close_copied(&copied);
+    }
+    table_close(&t);
+    model_free(&m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_random_tables),
         cmocka_unit_test(test_cold_gets),
+        cmocka_unit_test(test_reading_ahead_fits_the_cache),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
