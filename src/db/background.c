@@ -719,6 +719,19 @@ static enum nokv_status background_status_locked(struct nokv_db *db)
     return NOKV_OK;
 }
 
+/* Until something has happened to the memtables that wait: a flush under way in another thread (without background
+ * threads: in another call), or one of this thread's own. */
+static void flush_wait_locked(struct nokv_db *db)
+{
+    if (!db->options.inline_background_work || db->flushing) {
+        cond_wait(&db->state_cond, &db->mu);
+        return;
+    }
+    mutex_unlock(&db->mu);
+    background_run_inline(db);
+    mutex_lock(&db->mu);
+}
+
 nokv_status nokv_flush(nokv_db *db)
 {
     TRY(db_check_writable(db));
@@ -732,11 +745,8 @@ nokv_status nokv_flush(nokv_db *db)
     mutex_unlock(&db->mu);
     background_run_inline(db);
     mutex_lock(&db->mu);
-    while (db->immutable_count > 0 && status == NOKV_OK) {
-        status = background_status_locked(db);
-        if (status == NOKV_OK && !db->options.inline_background_work)
-            cond_wait(&db->state_cond, &db->mu);
-    }
+    while (db->immutable_count > 0 && (status = background_status_locked(db)) == NOKV_OK)
+        flush_wait_locked(db);
     mutex_unlock(&db->mu);
     return status;
 }

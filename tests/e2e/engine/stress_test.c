@@ -120,17 +120,25 @@ static uint64_t group_read(unsigned writer, unsigned group, const nokv_snapshot 
 {
     nokv_read_options options = {.struct_size = sizeof options, .snapshot = snapshot};
     uint64_t counters[PARTS] = {0};
-    char key[16];
+    char text[PARTS][16];
+    nokv_slice keys[PARTS];
+    nokv_value values[PARTS] = {0};
+    nokv_status statuses[PARTS];
     for (unsigned part = 0; part < PARTS; part++) {
-        nokv_value value = {0};
-        key_make(writer, group, part, key);
-        nokv_status status = nokv_get(db, key, KEY_SIZE, &options, &value);
-        EXPECT(status == NOKV_OK || status == NOKV_ERR_NOT_FOUND, writer, group);
-        if (status != NOKV_OK)
+        key_make(writer, group, part, text[part]);
+        keys[part] = (nokv_slice){.data = text[part], .size = KEY_SIZE};
+        if (group % 2 == 0)
+            statuses[part] = nokv_get(db, text[part], KEY_SIZE, &options, &values[part]);
+    }
+    if (group % 2 != 0)
+        EXPECT(nokv_multi_get(db, PARTS, keys, &options, values, statuses) == NOKV_OK, writer, group);
+    for (unsigned part = 0; part < PARTS; part++) {
+        EXPECT(statuses[part] == NOKV_OK || statuses[part] == NOKV_ERR_NOT_FOUND, writer, group);
+        if (statuses[part] != NOKV_OK)
             continue;
-        counters[part] = value_counter(value.data, value.size, part);
+        counters[part] = value_counter(values[part].data, values[part].size, part);
         EXPECT(counters[part] != 0, writer, group);
-        nokv_value_release(&value);
+        nokv_value_release(&values[part]);
     }
     EXPECT(counters[0] == counters[1] && counters[1] == counters[2], writer, group);
     return counters[0];
@@ -295,6 +303,9 @@ static void options_draw(nokv_options *o, uint64_t round)
     o->memtables_max = (uint32_t)(2 + test_random(&rng) % 3);
     o->background_threads = (uint32_t)(1 + test_random(&rng) % 3);
     o->inline_background_work = round % 3 == 2;
+    static const nokv_io_model table_models[] = {NOKV_IO_DEFAULT, NOKV_IO_STD, NOKV_IO_URING, NOKV_IO_DIRECT};
+    o->sst_read = table_models[(seed + round) % ARRAY_COUNT(table_models)];
+    o->block_cache_bytes = (64ull << 10) << 2 * (test_random(&rng) % 3); /* of some MiB, or far too little */
 }
 
 static size_t tasks_add(struct task *tasks, size_t count, unsigned how_many, void (*run)(struct task *t), uint64_t ops)
