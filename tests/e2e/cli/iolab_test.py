@@ -64,7 +64,12 @@ class IoLab(CliTest):
         self.assertEqual((7, 8 << 20, False), (result["seed"], result["size_bytes"], result["interrupted"]))
         self.check_rows(result["rows"])
         options = {v["option"] for v in result["verdicts"]}
-        self.assertLessEqual({"wal_write", "sst_read", "vlog_read", "vlog_write", "background_io"}, options)
+        wanted = {"wal_write", "sst_read", "vlog_read", "vlog_write"}
+        # A compaction in little memory speaks for background_io: not possible everywhere, nor with a sanitizer's memory.
+        measured = [r for r in result["rows"] if r["part"] == 4 and "compaction" in r["group"] and "winner" in r]
+        if measured and not SANITIZED:
+            wanted.add("background_io")
+        self.assertLessEqual(wanted, options)
         with open(self.path("h"), encoding="utf-8") as file:
             self.check_page(file.read(), result["rows"])
         text = done.stdout.decode()
