@@ -2,8 +2,8 @@
 /*
  * engines/nokv.c - NoKV behind the benchmark's table, through its public header alone.
  *
- * The budget is the memtables: a quarter of it each, four at the most. Tables are read through mappings; as in LMDB the
- * page cache is not bounded by the budget. The value log has its defaults.
+ * The budget is the memtables: a quarter of it each, four at the most. Tables are read through mappings while they are
+ * in memory; as in LMDB the page cache is not bounded by the budget. The value log has its defaults.
  */
 #include <nokv/nokv.h>
 #include <stdio.h>

@@ -499,11 +499,6 @@ static void view_prev(struct iter *it)
     guarded(view_of(it), prev_guarded);
 }
 
-static void view_release(struct iter *it)
-{
-    (void)it; /* it does so where it can */
-}
-
 static void view_destroy(struct iter *it)
 {
     struct view_iter *v = view_of(it);
@@ -520,7 +515,6 @@ static const struct iter_ops view_ops = {
     .seek_for_prev = view_seek_for_prev,
     .next = view_next,
     .prev = view_prev,
-    .release = view_release,
     .destroy = view_destroy,
 };
 
