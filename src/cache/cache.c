@@ -24,6 +24,8 @@
  *
  * Threading: the mutex of a shard protects its tables, queues, pages and figures. A reference is given back without it,
  * unless the block has to be freed or the shard is too large. No mutex is held over another one.
+ * [I5] A shard has its tables (buckets, ghost) from the first block on that is created in it: a cache that nobody needs,
+ *      because tables are mapped and in memory, costs its shards alone.
  * Failure: only creating a block, a cache, or another size can fail, each before anything has changed.
  * Why not LRU: a hit would move the block on a list, and a scan would empty the cache. Why not CLOCK alone: it keeps
  * what was read once for a whole turn of the hand.
@@ -55,7 +57,7 @@ struct block_queue {
 struct cache_shard {
     struct mutex mu;
     /* protected by mu */
-    struct cache_block **buckets; /* owned; by hash */
+    struct cache_block **buckets; /* owned; by hash; NULL, and no ghost either: none was created yet [I5] */
     uint64_t bucket_mask;
     struct ghost ghost;
     struct block_queue small, main;
@@ -110,7 +112,7 @@ static struct cache_block **file_list_of(struct cache_shard *s, uint64_t file)
 /* Borrowed; NULL: it is not there. REQUIRES: mu is held. */
 static struct cache_block *lookup_locked(const struct cache_shard *s, uint64_t hash, uint64_t file, uint64_t page)
 {
-    struct cache_block *b = *bucket_of(s, hash);
+    struct cache_block *b = s->buckets ? *bucket_of(s, hash) : NULL;
     while (b != NULL && (b->file != file || b->page != page))
         b = b->bucket_next;
     return b;
@@ -273,6 +275,66 @@ static void make_room_locked(struct cache_shard *s, uint64_t more)
         continue;
 }
 
+/* ---- sizes of tables --------------------------------------------------------------------------------------------- */
+
+/* What of a shard depends on its size. */
+struct shard_tables {
+    struct cache_block **buckets;
+    uint64_t bucket_count;
+    struct ghost ghost;
+};
+
+static void shard_tables_deinit(struct shard_tables *t)
+{
+    mem_free(t->buckets);
+    ghost_deinit(&t->ghost);
+}
+
+/* A bucket and two slots of the ghost for each page: 24 bytes or somewhat more, touched only as far as they are used.
+ */
+static enum nokv_status shard_tables_init(struct shard_tables *t, uint64_t shard_bytes)
+{
+    *t = (struct shard_tables){.bucket_count = 16};
+    while (t->bucket_count * PAGE_BYTES < shard_bytes)
+        t->bucket_count *= 2;
+    t->buckets = mem_zalloc(t->bucket_count * sizeof t->buckets[0]);
+    if (t->buckets == NULL)
+        return FAIL(NO_MEMORY, "could not allocate the table of a cache of %llu bytes",
+                    (unsigned long long)shard_bytes);
+    return ghost_init(&t->ghost, shard_bytes / PAGE_BYTES);
+}
+
+/* Exchanges the tables of a shard for `t`, which has the old ones afterwards. REQUIRES: mu is held. */
+static void shard_tables_swap_locked(struct cache_shard *s, struct shard_tables *t)
+{
+    struct shard_tables old = {.buckets = s->buckets, .bucket_count = s->bucket_mask + 1, .ghost = s->ghost};
+    s->buckets = t->buckets;
+    s->bucket_mask = t->bucket_count - 1;
+    s->ghost = t->ghost;
+    for (uint64_t i = 0; old.buckets != NULL && i < old.bucket_count; i++) {
+        struct cache_block *next, *b = old.buckets[i];
+        for (; b != NULL; b = next) {
+            next = b->bucket_next;
+            b->bucket_next = *bucket_of(s, b->hash);
+            *bucket_of(s, b->hash) = b;
+        }
+    }
+    *t = old;
+}
+
+/* [I5] REQUIRES: mu is held. */
+static enum nokv_status shard_tables_need_locked(struct cache_shard *s)
+{
+    struct shard_tables tables;
+    if (LIKELY(s->buckets != NULL))
+        return NOKV_OK;
+    enum nokv_status status = shard_tables_init(&tables, atomic_load_explicit(&s->bytes_max, memory_order_relaxed));
+    if (status == NOKV_OK)
+        shard_tables_swap_locked(s, &tables);
+    shard_tables_deinit(&tables);
+    return status;
+}
+
 /* ---- blocks --------------------------------------------------------------------------------------------------- */
 
 struct cache_block *cache_find(struct cache *c, uint64_t file, uint64_t page)
@@ -292,18 +354,19 @@ struct cache_block *cache_find(struct cache *c, uint64_t file, uint64_t page)
     return b;
 }
 
-/* REQUIRES: mu is held. False: memory is short. */
-static bool data_take_locked(struct cache_shard *s, struct cache_block *b)
+/* REQUIRES: mu is held. */
+static enum nokv_status data_take_locked(struct cache_shard *s, struct cache_block *b)
 {
+    TRY(shard_tables_need_locked(s));
     make_room_locked(s, b->charge);
     struct page_chunk *chunk = NULL;
     b->data = pages_take(&s->pages, data_pages(b->size), &chunk);
     if (b->data == NULL)
-        return false;
+        return FAIL(NO_MEMORY, "could not allocate a cached block of %zu bytes", b->size);
     b->chunk = chunk;
     atomic_fetch_add(&s->pinned, b->charge); /* first: never too small [I3] */
     atomic_fetch_add(&s->bytes, b->charge);
-    return true;
+    return NOKV_OK;
 }
 
 enum nokv_status cache_block_create(struct cache *c, uint64_t file, uint64_t page, size_t size,
@@ -326,10 +389,9 @@ enum nokv_status cache_block_create(struct cache *c, uint64_t file, uint64_t pag
     b->shard = shard_of(c, b->hash);
     atomic_init(&b->refs, 1);
     mutex_lock(&b->shard->mu);
-    bool is_there = data_take_locked(b->shard, b);
+    enum nokv_status status = data_take_locked(b->shard, b);
     mutex_unlock(&b->shard->mu);
-    if (!is_there)
-        return FAIL(NO_MEMORY, "could not allocate a cached block of %zu bytes", size);
+    TRY(status);
     *out_block = TAKE(b);
     return NOKV_OK;
 }
@@ -421,66 +483,15 @@ static enum nokv_status bytes_max_check(uint64_t bytes_max)
                 (unsigned long long)CACHE_BYTES_MIN, (unsigned long long)CACHE_BYTES_MAX);
 }
 
-/* What of a shard depends on its size. */
-struct shard_tables {
-    struct cache_block **buckets;
-    uint64_t bucket_count;
-    struct ghost ghost;
-};
-
-static void shard_tables_deinit(struct shard_tables *t)
-{
-    mem_free(t->buckets);
-    ghost_deinit(&t->ghost);
-}
-
-/* A bucket and two slots of the ghost for each page: 24 bytes or somewhat more, touched only as far as they are used.
- */
-static enum nokv_status shard_tables_init(struct shard_tables *t, uint64_t shard_bytes)
-{
-    *t = (struct shard_tables){.bucket_count = 16};
-    while (t->bucket_count * PAGE_BYTES < shard_bytes)
-        t->bucket_count *= 2;
-    t->buckets = mem_zalloc(t->bucket_count * sizeof t->buckets[0]);
-    if (t->buckets == NULL)
-        return FAIL(NO_MEMORY, "could not allocate the table of a cache of %llu bytes",
-                    (unsigned long long)shard_bytes);
-    return ghost_init(&t->ghost, shard_bytes / PAGE_BYTES);
-}
-
-/* Exchanges the tables of a shard for `t`, which has the old ones afterwards. REQUIRES: mu is held. */
-static void shard_tables_swap_locked(struct cache_shard *s, struct shard_tables *t)
-{
-    struct shard_tables old = {.buckets = s->buckets, .bucket_count = s->bucket_mask + 1, .ghost = s->ghost};
-    s->buckets = t->buckets;
-    s->bucket_mask = t->bucket_count - 1;
-    s->ghost = t->ghost;
-    for (uint64_t i = 0; old.buckets != NULL && i < old.bucket_count; i++) {
-        struct cache_block *next, *b = old.buckets[i];
-        for (; b != NULL; b = next) {
-            next = b->bucket_next;
-            b->bucket_next = *bucket_of(s, b->hash);
-            *bucket_of(s, b->hash) = b;
-        }
-    }
-    *t = old;
-}
-
 static enum nokv_status shard_create(uint64_t bytes_max, struct cache_shard **out_shard)
 {
-    struct shard_tables tables;
     struct cache_shard *s = mem_alloc_aligned(CACHE_LINE, sizeof *s);
-    enum nokv_status status = shard_tables_init(&tables, bytes_max);
-    if (s == NULL || status != NOKV_OK) {
-        shard_tables_deinit(&tables);
-        mem_free(s);
-        return status != NOKV_OK ? status : FAIL(NO_MEMORY, "could not allocate a shard of the block cache");
-    }
+    if (s == NULL)
+        return FAIL(NO_MEMORY, "could not allocate a shard of the block cache");
     memset(s, 0, sizeof *s);
     mutex_init(&s->mu);
     pages_init(&s->pages, bytes_max);
     atomic_init(&s->bytes_max, bytes_max);
-    shard_tables_swap_locked(s, &tables);
     *out_shard = s;
     return NOKV_OK;
 }
@@ -542,7 +553,8 @@ enum nokv_status cache_resize(struct cache *c, uint64_t bytes_max)
     for (unsigned i = 0; i < c->shard_count && status == NOKV_OK; i++) {
         struct cache_shard *s = c->shards[i];
         mutex_lock(&s->mu);
-        shard_tables_swap_locked(s, &tables[i]);
+        if (s->buckets != NULL) /* otherwise they are made for the size that there is then [I5] */
+            shard_tables_swap_locked(s, &tables[i]);
         atomic_store(&s->bytes_max, shard_bytes);
         make_room_locked(s, 0);
         mutex_unlock(&s->mu);

@@ -23,7 +23,7 @@ struct cache;
 
 enum { CACHE_SHARDS_MAX = 16 };
 #define CACHE_BYTES_MIN (64ull << 10)       /* a cache that is smaller holds nothing worth finding */
-#define CACHE_BYTES_MAX (4ull << 40)        /* its tables are made for all of it at once */
+#define CACHE_BYTES_MAX (4ull << 40)        /* a shard's tables are made for all of its share at once */
 #define CACHE_BLOCK_BYTES_MAX (64ull << 20) /* of one block */
 
 /* The fields up to `page` are for everybody to read; the rest is the cache's own. */
@@ -47,8 +47,8 @@ struct cache_block {
     bool is_main;                                /* which queue */
 };
 
-/* Room for `bytes_max` bytes of blocks, their headers included. The number of shards is chosen from it: one for each
- * 4 MiB, at most CACHE_SHARDS_MAX. INVALID outside of CACHE_BYTES_MIN to CACHE_BYTES_MAX; NO_MEMORY. */
+/* Room for `bytes_max` bytes of blocks, their headers included; it takes memory only once blocks are created. The number
+ * of shards is chosen from it: one for each 4 MiB, at most CACHE_SHARDS_MAX. INVALID outside of CACHE_BYTES_MIN to CACHE_BYTES_MAX; NO_MEMORY. */
 enum nokv_status cache_create(uint64_t bytes_max, struct cache **out_cache) MUST_CHECK;
 /* REQUIRES: no block is referenced and no call is under way. NULL is accepted. */
 void cache_destroy(struct cache *c);
