@@ -186,7 +186,7 @@ static void lines_time(struct lab_bench *bench, struct slice bytes, struct lines
     *out_sample = lab_usage_sample(bench->io, &from, ops, ops * LINE, NULL);
 }
 
-/* A mapping of the file; with `huge` gathered into large pages. */
+/* A mapping of the file, in pages of one size. */
 static enum nokv_status lines_mapped(struct lab_bench *bench, struct lab_contender *c, const char *path, bool huge,
                                      struct lines *lines, struct lab_sample *out_sample)
 {
@@ -194,11 +194,10 @@ static enum nokv_status lines_mapped(struct lab_bench *bench, struct lab_contend
     struct io_map map = {0};
     TRY(io_open(bench->io, path, IO_SST, IO_MMAP, IO_READ, &file));
     TRY(io_map(file, &map));
-    bool refused = huge && !io_map_advise(&map, 0, map.size & ~(HUGE_PAGE - 1), IO_ADVICE_HUGE);
-    if (refused)
-        snprintf(c->failed, sizeof c->failed, "this kernel does not gather the pages of such a file");
-    else
-        lines_time(bench, slice_make(map.data, map.size), lines, out_sample);
+    (void)io_map_advise(&map, 0, map.size, huge ? IO_ADVICE_HUGE : IO_ADVICE_SMALL);
+    lines_time(bench, slice_make(map.data, map.size), lines, out_sample);
+    if (huge && !lab_map_is_huge(&map))
+        snprintf(c->failed, sizeof c->failed, "%s", lab_no_huge_pages);
     io_unmap(&map);
     return NOKV_OK;
 }

@@ -77,6 +77,10 @@ struct lab_reader {
 enum nokv_status lab_reads_measure(struct lab_bench *bench, unsigned index, struct lab_reads *reads,
                                    struct lab_sample *out_sample) MUST_CHECK;
 
+/* Has the kernel mapped pages of 2 MiB there? Only what was touched is mapped. */
+bool lab_map_is_huge(const struct io_map *map);
+extern const char lab_no_huge_pages[]; /* why a contender has failed */
+
 /* ---- rows of small reads (iolab_small.c) ----------------------------------------------------------------------- */
 
 extern const struct lab_read_way lab_small_ways[];

@@ -90,6 +90,15 @@ typedef enum nokv_io_model {
     NOKV_IO_URING = 4,  /* io_uring; falls back to NOKV_IO_STD where the kernel refuses, and the stats say so */
 } nokv_io_model;
 
+/* Pages of 2 MiB under mapped tables: a lookup then waits for fewer page walks of the processor. */
+typedef enum nokv_huge_pages {
+    NOKV_HUGE_PAGES_DEFAULT = 0, /* as the page cache has them: what is written through it mostly comes in such pages */
+    NOKV_HUGE_PAGES_OFF = 1,     /* 4 KiB each */
+    NOKV_HUGE_PAGES_ON = 2,      /* ... and what is not in memory is read 2 MiB at a time, while all tables together are
+                                    less than a third of the memory. Where the kernel cannot (files need Linux 6.16 and
+                                    a file system with large folios, or CONFIG_READ_ONLY_THP_FOR_FS): as DEFAULT */
+} nokv_huge_pages;
+
 /* How values are read out of the value log. */
 typedef enum nokv_vlog_read {
     NOKV_VLOG_READ_AUTO = 0,   /* MMAP for values below 4 KiB, and for larger ones that are in the page cache (nearly
@@ -167,6 +176,7 @@ typedef struct nokv_options {
        Default a quarter of the memory that the process may use, at most 1 GiB; 64 KiB to 4 TiB. Values and iterators
        that are held keep their blocks beyond it. */
     uint64_t block_cache_bytes;
+    nokv_huge_pages huge_pages; /* under mapped tables; default NOKV_HUGE_PAGES_DEFAULT */
 } nokv_options;
 
 typedef struct nokv_write_options {

@@ -47,8 +47,9 @@ struct cache_block {
     bool is_main;                                /* which queue */
 };
 
-/* Room for `bytes_max` bytes of blocks, their headers included; it takes memory only once blocks are created. The number
- * of shards is chosen from it: one for each 4 MiB, at most CACHE_SHARDS_MAX. INVALID outside of CACHE_BYTES_MIN to CACHE_BYTES_MAX; NO_MEMORY. */
+/* Room for `bytes_max` bytes of blocks, their headers included; it takes memory only once blocks are created. The
+ * number of shards is chosen from it: one for each 4 MiB, at most CACHE_SHARDS_MAX. INVALID outside of CACHE_BYTES_MIN
+ * to CACHE_BYTES_MAX; NO_MEMORY. */
 enum nokv_status cache_create(uint64_t bytes_max, struct cache **out_cache) MUST_CHECK;
 /* REQUIRES: no block is referenced and no call is under way. NULL is accepted. */
 void cache_destroy(struct cache *c);

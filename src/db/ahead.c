@@ -31,7 +31,7 @@
 #include "db/db.h"
 
 enum {
-    AHEAD_MIN = 4,
+    AHEAD_MIN = 8,
     AHEAD_MAX = 32,
     AHEAD_BYTES_MAX = 1 << 20,
     PIECE_MAX = 256 << 10, /* neighbours are joined up to here: larger pieces would wait for each other */

@@ -5,21 +5,19 @@
  *
  * A value in the value log is looked for when it is asked for, and not before: a scan of keys reads no byte of it. It
  * is handed out in place where its segment is mapped, and otherwise copied into a buffer of the iterator. Whoever has
- * asked for STREAK_MIN copied values one after the other is taken to want the next ones too: see ahead.c. Entries whose
- * value needs no copy neither help nor hinder.
+ * asked for a copied value, and then for the next one, is taken to want those that follow too: see ahead.c. Entries
+ * whose value needs no copy neither help nor hinder.
  *
  * A scan that has read much (long_scan_bytes) of the value log, where that has no room in memory, goes on past the page
  * cache: through it, it would push out what others use, and nothing of it would be there when it is read again.
  *
  * [I1] `at` has the current entry: it is `iter`, or belongs to `ahead`, and then `iter` stands somewhere further on.
- * [I2] `streak` is not 0 while `at` belongs to `ahead`: moves that have nothing to do with it look at that one field.
+ * [I2] `in_streak` while `at` belongs to `ahead`: moves that have nothing to do with it look at that one field.
  *
  * Failure: an iterator that met damage is not valid and says why; a value that cannot be read ends it in the same way.
  */
 #include "base/alloc.h"
 #include "db/db.h"
-
-enum { STREAK_MIN = 2 };
 
 struct nokv_iter {
     struct iter *iter;
@@ -32,7 +30,7 @@ struct nokv_iter {
     uint8_t *copy;           /* the last value that was read with system calls */
     size_t copy_capacity;
     struct buf key_copy; /* of the entry whose value that is */
-    unsigned streak;     /* copied values asked for without a gap, up to STREAK_MIN + 1; at least 1 with [I2] */
+    bool in_streak;      /* a copied value was asked for, and all since; or [I2] */
     bool backward;       /* the direction of the last move in a streak */
     struct ahead *ahead; /* NULL until first needed */
     uint64_t scanned;    /* bytes of values of the value log since it was positioned */
@@ -159,7 +157,7 @@ static void position_forget(nokv_iter *iter)
     if (iter->ahead)
         ahead_forget(iter->ahead);
     iter->at = iter->iter;
-    iter->streak = 0;
+    iter->in_streak = false;
     iter->scanned = 0;
     iter->is_long = false;
 }
@@ -205,11 +203,11 @@ static void streak_go_on(nokv_iter *iter, bool backward)
     bool was_skipped = is_pointer(iter) && !iter->has_value;
     if (iter->backward != backward) {
         iter->backward = backward;
-        iter->streak = was_skipped ? 0 : 1;
+        iter->in_streak = !was_skipped;
         if (is_ahead(iter))
             iter->at = ahead_return(iter->ahead);
     } else if (was_skipped) {
-        iter->streak = is_ahead(iter); /* [I2] */
+        iter->in_streak = is_ahead(iter); /* [I2] */
         if (iter->ahead)
             ahead_slow_down(iter->ahead);
     }
@@ -230,7 +228,7 @@ static void move_in_streak(nokv_iter *iter, bool backward)
 void nokv_iter_next(nokv_iter *iter)
 {
     ASSERT(nokv_iter_valid(iter));
-    if (UNLIKELY(iter->streak != 0)) {
+    if (UNLIKELY(iter->in_streak)) {
         move_in_streak(iter, false);
         return;
     }
@@ -241,7 +239,7 @@ void nokv_iter_next(nokv_iter *iter)
 void nokv_iter_prev(nokv_iter *iter)
 {
     ASSERT(nokv_iter_valid(iter));
-    if (UNLIKELY(iter->streak != 0)) {
+    if (UNLIKELY(iter->in_streak)) {
         move_in_streak(iter, true);
         return;
     }
@@ -316,9 +314,9 @@ static void look_ahead(nokv_iter *iter)
 /* A value that is not handed out in place. */
 static enum nokv_status value_copy(nokv_iter *iter, struct segment *segment, const struct vlog_pointer *p)
 {
-    if (iter->streak >= STREAK_MIN)
+    if (iter->in_streak)
         look_ahead(iter);
-    iter->streak = (unsigned)u64_min(iter->streak + 1, STREAK_MIN + 1);
+    iter->in_streak = true;
     struct slice key;
     TRY(key_copy(iter, &key));
     if (is_ahead(iter) && ahead_take(iter->ahead, segment, p, key, &iter->value))
@@ -340,7 +338,7 @@ static void long_begin(nokv_iter *iter)
         return;
     }
     iter->is_long = true;
-    iter->streak = (unsigned)u64_max(iter->streak, STREAK_MIN);
+    iter->in_streak = true;
 }
 
 static enum nokv_status value_read(nokv_iter *iter)

@@ -329,6 +329,9 @@ static enum nokv_status open_run(struct nokv_db *db)
 static enum nokv_status table_access_init(struct nokv_db *db)
 {
     nokv_io_model model = db->options.sst_read;
+    db->env.access.small_pages = db->options.huge_pages == NOKV_HUGE_PAGES_OFF;
+    if (db->options.huge_pages == NOKV_HUGE_PAGES_ON)
+        db->env.access.huge_pages = &db->huge_pages;
     if (model == NOKV_IO_MMAP)
         return NOKV_OK;
     TRY(cache_create(db->options.block_cache_bytes, &db->cache));

@@ -92,6 +92,7 @@ static enum nokv_status models_check(const nokv_options *o)
         {"vlog_read", o->vlog_read, NOKV_VLOG_READ_AUTO, NOKV_VLOG_READ_URING},
         {"wal_write", o->wal_write, NOKV_IO_STD, NOKV_IO_URING},
         {"background_io", o->background_io, NOKV_IO_DEFAULT, NOKV_IO_URING},
+        {"huge_pages", o->huge_pages, NOKV_HUGE_PAGES_DEFAULT, NOKV_HUGE_PAGES_ON},
     };
     return limits_check(limits, ARRAY_COUNT(limits));
 }

@@ -11,6 +11,9 @@
  * bring a GiB in that would take a quarter of a million reads of a block. So it is with large values, of which the
  * tables only have the pointers. Where they are large, each read-ahead would push out something that is wanted as much.
  *
+ * With the option huge_pages that is left to the page faults, each of which brings in 2 MiB in one page. The kernel is
+ * told so for each table, and the opposite as soon as the tables have no room any more.
+ *
  * What flushes and compactions write goes past the page cache when memory is short: through it, it would push out what
  * readers use, and where a container's limit is near they would wait for its pages to be written back (a get's 99th
  * percentile during a compaction is hundreds of times worse: docs/io-models.md). But a table that takes the place of
@@ -28,6 +31,17 @@ static void fact_set(_Atomic bool *fact, bool is)
     atomic_store_explicit(fact, is, memory_order_relaxed);
 }
 
+/* Each time anew: a table may have been opened just before the fact changed, and is in the tree only now. */
+static void huge_note_locked(struct nokv_db *db, bool fit)
+{
+    if (db->options.huge_pages != NOKV_HUGE_PAGES_ON)
+        return;
+    fact_set(&db->huge_pages, fit);
+    for (size_t l = 0; l < LEVELS_MAX; l++)
+        for (size_t i = 0; i < db->version->levels[l].count; i++)
+            sst_reader_note_huge(db->version->levels[l].tables[i]->reader);
+}
+
 void warm_note_locked(struct nokv_db *db)
 {
     uint64_t tables = 0, values = 0;
@@ -37,6 +51,7 @@ void warm_note_locked(struct nokv_db *db)
         values += segment_bytes_locked(db->segments[i]);
     fact_set(&db->tables_fit, tables <= db->memory_bytes / FIT_SHARE);
     fact_set(&db->values_fit, values <= db->memory_bytes / FIT_SHARE);
+    huge_note_locked(db, tables <= db->memory_bytes / FIT_SHARE);
     fact_set(&db->is_plentiful, tables + values <= db->memory_bytes / PLENTY_SHARE);
 }
 

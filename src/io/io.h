@@ -176,7 +176,8 @@ enum io_advice {
     IO_ADVICE_RANDOM,   /* no read-ahead */
     IO_ADVICE_POPULATE, /* bring it in now (MADV_POPULATE_READ; MADV_WILLNEED on old kernels) */
     IO_ADVICE_WILLNEED, /* bring it in soon */
-    IO_ADVICE_HUGE,     /* gather into 2 MiB pages (MADV_COLLAPSE) where the kernel can */
+    IO_ADVICE_HUGE,     /* from now on in pages of 2 MiB where the kernel can: what is not there yet is brought in so */
+    IO_ADVICE_SMALL,    /* from now on in pages of 4 KiB, however the page cache keeps them */
     IO_ADVICE_COLD,     /* first to go under memory pressure */
 };
 

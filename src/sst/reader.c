@@ -42,6 +42,11 @@ static unsigned long long number_of(const struct sst_reader *r)
     return r->footer.file_number;
 }
 
+static bool is_huge(const struct sst_reader *r)
+{
+    return atomic_load_explicit(&r->is_huge, memory_order_relaxed);
+}
+
 enum nokv_status sst_reader_faulted(struct sst_reader *r)
 {
     atomic_store_explicit(&r->is_faulted, true, memory_order_relaxed);
@@ -96,10 +101,10 @@ static enum nokv_status region_verify(struct sst_reader *r, const struct sst_reg
 {
     struct checksum_call c = {
         .data = r->data + region->off, .size = region->size, .file_number = r->footer.file_number};
-    if (region->size != 0) {
+    if (region->size != 0 && !is_huge(r))
         io_map_advise(&r->map, region->off, region->size, IO_ADVICE_WILLNEED); /* exactly it, in large reads, */
+    if (region->size != 0)
         io_map_advise(&r->map, region->off, region->size, IO_ADVICE_POPULATE); /* and wait for them */
-    }
     TRY(sst_reader_guarded(r, checksum_guarded, &c));
     if (c.checksum != region->checksum)
         return FAIL(CORRUPT, "sst %llu (%s) %s @%llu: checksum mismatch", number_of(r), r->path, name,
@@ -165,6 +170,8 @@ enum nokv_status sst_reader_extent(struct sst_reader *r, uint64_t block, struct 
 /* Ask for what is around a block that nobody has looked at yet, once. True: the block is in it. */
 static bool around_ask(struct sst_reader *r, struct sst_extent extent)
 {
+    if (is_huge(r))
+        return true; /* each fault brings in more than that */
     if (r->read_around == NULL || !atomic_load_explicit(r->read_around, memory_order_relaxed))
         return false;
     uint64_t window = extent.page / SST_AROUND_PAGES, bit = 1ull << window % 64;
@@ -385,6 +392,9 @@ static enum nokv_status open_map(struct sst_reader *r, uint64_t file_bytes, uint
     *out_size = r->map.size;
     /* Before the first byte is looked at: a fault on header or footer would bring in a whole read-ahead window. */
     io_map_advise(&r->map, 0, r->map.size, IO_ADVICE_RANDOM);
+    if (r->small_pages)
+        io_map_advise(&r->map, 0, r->map.size, IO_ADVICE_SMALL);
+    sst_reader_note_huge(r);
     return io_close(TAKE(file));
 }
 
@@ -437,6 +447,8 @@ enum nokv_status sst_reader_open_with(struct io *io, const char *path, uint64_t 
     r->model = access->model;
     r->cache = access->cache;
     r->read_around = access->read_around;
+    r->huge_pages = access->huge_pages;
+    r->small_pages = access->small_pages;
     enum nokv_status status = io_guard_install();
     if (status != NOKV_OK) {
         mem_free(r);
@@ -482,7 +494,14 @@ enum nokv_status sst_reader_warm(struct sst_reader *r)
 void sst_reader_populate(struct sst_reader *r)
 {
     if (!r->is_copied)
-        io_map_advise(&r->map, 0, r->map.size, IO_ADVICE_WILLNEED);
+        io_map_advise(&r->map, 0, r->map.size, is_huge(r) ? IO_ADVICE_POPULATE : IO_ADVICE_WILLNEED);
+}
+
+void sst_reader_note_huge(struct sst_reader *r)
+{
+    bool is = r->huge_pages && !r->is_copied && atomic_load_explicit(r->huge_pages, memory_order_relaxed);
+    if (is != atomic_exchange_explicit(&r->is_huge, is, memory_order_relaxed))
+        io_map_advise(&r->map, 0, r->map.size, is ? IO_ADVICE_HUGE : IO_ADVICE_SMALL);
 }
 
 uint64_t sst_reader_warm_bytes(const struct sst_reader *r)

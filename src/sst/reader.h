@@ -33,10 +33,13 @@ struct sst_reader {
     /* atomic: a bit per SST_AROUND_PAGES of the data region that were asked for at one go. Relaxed: hints. */
     _Atomic uint64_t *asked;
     const _Atomic bool *read_around; /* NULL: never */
+    const _Atomic bool *huge_pages;  /* NULL: never asked for */
+    _Atomic bool is_huge;            /* atomic: what the mapping was advised last. Relaxed: hints. */
     _Atomic bool is_faulted;         /* atomic: a page could not be read at least once. Relaxed: it only grows. */
 
     struct io *io;
     struct io_map map; /* zeroed in one that copies */
+    bool small_pages;  /* asked for */
     bool is_copied;    /* filter and index are in `regions` then, which is NULL otherwise */
     uint8_t *regions;
     enum io_model model; /* of the file that blocks are copied from */

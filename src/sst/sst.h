@@ -70,6 +70,9 @@ struct sst_access {
     /* NULL, or outlives the reader; read relaxed: all tables have room in memory, so a mapped one that is not there yet
      * is brought in around what is asked for, not block by block */
     const _Atomic bool *read_around;
+    /* NULL, or as above: a mapped table is brought in by pages of 2 MiB; sst_reader_note_huge() when it changes */
+    const _Atomic bool *huge_pages;
+    bool small_pages; /* a mapped table has pages of 4 KiB, however the page cache keeps it */
 };
 
 /*
@@ -84,7 +87,9 @@ enum nokv_status sst_reader_open_with(struct io *io, const char *path, uint64_t 
                                       const struct sst_access *access, struct sst_reader **out_reader) MUST_CHECK;
 /* Filter and index into memory, verified, if they are not yet: what the first lookup would do. */
 enum nokv_status sst_reader_warm(struct sst_reader *r) MUST_CHECK;
-/* Begin to bring all of a mapped table in, without waiting. */
+/* What access.huge_pages points to may have changed. One thread at a time. */
+void sst_reader_note_huge(struct sst_reader *r);
+/* Begin to bring all of a mapped table in, without waiting; in pages of 2 MiB: and wait for it. */
 void sst_reader_populate(struct sst_reader *r);
 uint64_t sst_reader_warm_bytes(const struct sst_reader *r); /* of filter and index */
 /* Does it copy, so that lookups have a holder and iterators must_release? */

@@ -10,13 +10,15 @@
  * Every third recovery is itself cut at a random step, some several times.
  *
  * Background work runs inline, so that the order of I/O follows from the seed. Arguments: FIRST COUNT (that many seeds,
- * at least 2,000 steps each), or `quick`. NOKV_TEST_SEED=n runs that seed alone; NOKV_TEST_SCALE is the percentage of
- * seeds.
+ * at least 2,000 steps each), `models` (one chapter with each combination of I/O models that is allowed, crashed at
+ * every MODELS_STRIDE-th step), or `quick`. NOKV_TEST_SEED=n runs that seed alone; NOKV_TEST_SCALE is the percentage of
+ * seeds, or combinations.
  */
 #include "history.h"
 #include "io/sim.h"
+#include "io_models.h"
 
-enum { CHAPTERS = 14, CHAPTER_WRITES = 40 };
+enum { CHAPTERS = 14, CHAPTER_WRITES = 40, MODELS_STRIDE = 8 };
 
 static const char dir[] = "db";
 
@@ -49,6 +51,8 @@ static void options_draw(nokv_options *o, uint64_t seed)
     o->l0_busy_files = o->l0_compact_files;
     o->filter_bits_per_key = test_random(&r) % 4 == 0 ? UINT32_MAX : 10;
     o->background_io = test_random(&r) % 4 == 0 ? NOKV_IO_URING : NOKV_IO_STD;
+    static const nokv_io_model wal_models[] = {NOKV_IO_STD, NOKV_IO_DIRECT, NOKV_IO_URING};
+    o->wal_write = wal_models[test_random(&r) % 3];
     static const nokv_io_model table_models[] = {NOKV_IO_MMAP, NOKV_IO_STD, NOKV_IO_DIRECT, NOKV_IO_URING};
     values_draw(o, &r);
     o->sst_read = table_models[test_random(&r) % 4];
@@ -210,15 +214,14 @@ static void crash_at(const struct sim *before, const nokv_options *options, cons
     sim_destroy(sim);
 }
 
-/* Every step of every chapter of one seed. Returns the number of crash points. */
-static uint64_t seed_run(uint64_t seed, int chapters, uint64_t *out_steps)
+/* Every `stride`th step of every chapter of one seed. Returns the number of crash points. */
+static uint64_t seed_run(uint64_t seed, const nokv_options *given, int chapters, uint64_t stride, uint64_t *out_steps)
 {
     static struct history h;
-    nokv_options options;
+    nokv_options options = *given;
     struct sim *sim = NULL;
     uint64_t crashes = 0, random = seed;
     memset(&h, 0, sizeof h);
-    options_draw(&options, seed);
     struct sim_options so = {.seed = seed, .short_transfers = seed % 2};
     OK(sim_create(&so, &sim));
     for (int c = 0; c < chapters; c++) {
@@ -229,10 +232,10 @@ static uint64_t seed_run(uint64_t seed, int chapters, uint64_t *out_steps)
         OK(sim_clone(sim, &before));
         OK(chapter_run(sim, &options, &h, chapter_seed));
         uint64_t steps = sim_steps(sim) - first;
-        for (uint64_t k = 0; k < steps; k++) {
+        for (uint64_t k = seed % stride; k < steps; k += stride) {
             crash_at(before, &options, &history_before, k, true, chapter_seed, seed);
             crashes++;
-            if (k % 4 == 0) {
+            if (k / stride % 4 == 0) {
                 crash_at(before, &options, &history_before, k, false, chapter_seed, seed);
                 crashes++;
             }
@@ -258,7 +261,9 @@ static void test_crash_at_every_step(void **state)
     uint64_t crashes = 0, least = UINT64_MAX;
     for (uint64_t seed = first_seed; seed < first_seed + seed_count; seed++) {
         uint64_t steps = 0;
-        crashes += seed_run(seed, chapters_per_seed, &steps);
+        nokv_options options;
+        options_draw(&options, seed);
+        crashes += seed_run(seed, &options, chapters_per_seed, 1, &steps);
         least = steps < least ? steps : least;
     }
     printf("%llu seeds, at least %llu steps each, %llu crashes\n", (unsigned long long)seed_count,
@@ -271,8 +276,31 @@ static void test_crash_at_every_step(void **state)
         assert_true(direct_bytes > 0 && moved_bytes > 0 && reclaimed_bytes > 0);
 }
 
+/* So it is with each combination of component and I/O model that can be chosen. */
+static void test_crash_with_all_io_models(void **state)
+{
+    (void)state;
+    uint64_t seed = test_seed(1), crashes = 0, runs = 0, step = 100 / test_scale(100);
+    for (size_t i = seed % step; i < IO_MODELS_COUNT; i += step, runs++) {
+        nokv_options options;
+        uint64_t steps = 0;
+        options_draw(&options, seed + i);
+        io_models_set(&options, i);
+        uint64_t before = crashes;
+        crashes += seed_run(seed + i, &options, 1, MODELS_STRIDE, &steps);
+        if (crashes == before)
+            fail_msg("%s: no crash", io_models_text(&options));
+    }
+    printf("%llu of %d combinations, %llu crashes\n", (unsigned long long)runs, (int)IO_MODELS_COUNT,
+           (unsigned long long)crashes);
+}
+
 int main(int argc, char **argv)
 {
+    if (argc == 2 && strcmp(argv[1], "models") == 0) {
+        const struct CMUnitTest models[] = {cmocka_unit_test(test_crash_with_all_io_models)};
+        return cmocka_run_group_tests(models, NULL, NULL);
+    }
     if (argc == 3) {
         first_seed = strtoull(argv[1], NULL, 0);
         seed_count = test_scale(strtoull(argv[2], NULL, 0));

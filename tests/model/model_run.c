@@ -8,6 +8,7 @@
  */
 #include "model_run.h"
 
+#include "io_models.h"
 #include "nokv/nokv.h"
 #include "oracle.h"
 #include "test.h"
@@ -39,6 +40,7 @@ struct run {
     const char *dir;
     nokv_db *db;
     nokv_options options;
+    size_t io_models; /* a combination, or IO_MODELS_DRAWN */
     struct state *now;
     struct held_snapshot snapshots[SNAPSHOT_SLOTS];
     struct held_value pins[PIN_SLOTS];
@@ -163,11 +165,14 @@ static void draw_options(struct run *r)
     static const nokv_io_model models[] = {NOKV_IO_STD, NOKV_IO_STD, NOKV_IO_DIRECT, NOKV_IO_URING};
     o->wal_write = models[draw(r, ARRAY_COUNT(models))];
     o->background_io = models[draw(r, ARRAY_COUNT(models))];
+    o->huge_pages = (nokv_huge_pages)draw(r, 3);
     static const nokv_io_model table_models[] = {NOKV_IO_DEFAULT, NOKV_IO_MMAP, NOKV_IO_STD, NOKV_IO_DIRECT,
                                                  NOKV_IO_URING};
     o->sst_read = table_models[draw(r, ARRAY_COUNT(table_models))];
     o->block_cache_bytes = (64ull << 10) << draw(r, 6);
     draw_value_options(r, o);
+    if (r->io_models != IO_MODELS_DRAWN)
+        io_models_set(o, r->io_models);
 }
 
 static const nokv_write_options *draw_write_options(struct run *r)
@@ -673,9 +678,9 @@ static void op_run(struct run *r, enum op_kind kind)
     }
 }
 
-static void run_init(struct run *r, const char *dir, uint64_t seed, struct run_report *report)
+static void run_init(struct run *r, const char *dir, uint64_t seed, size_t io_models, struct run_report *report)
 {
-    *r = (struct run){.dir = dir, .rng = seed, .report = report, .separated_least = UINT64_MAX};
+    *r = (struct run){.dir = dir, .rng = seed, .io_models = io_models, .report = report, .separated_least = UINT64_MAX};
     universe_init(&r->u, seed);
     r->now = state_create(&r->u);
     r->value = malloc(oracle_value_max());
@@ -697,10 +702,11 @@ static void run_deinit(struct run *r)
     free(r->probe);
 }
 
-void model_run(const char *dir, uint64_t seed, const struct op *ops, size_t count, struct run_report *report)
+void model_run(const char *dir, uint64_t seed, size_t io_models, const struct op *ops, size_t count,
+               struct run_report *report)
 {
     struct run run, *r = &run;
-    run_init(r, dir, seed, report);
+    run_init(r, dir, seed, io_models, report);
     for (size_t i = 0; i < count; i++) {
         r->rng = ops[i].seed;
         r->value_id = (ops[i].number + 1) << 16;

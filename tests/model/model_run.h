@@ -43,8 +43,10 @@ struct run_report {
 };
 
 const char *op_name(enum op_kind kind);
+#define IO_MODELS_DRAWN SIZE_MAX
 /* Run the trace in directory `dir`, which is created, and remove the database. On a difference: says so in the report
- * and exits with 1. */
-void model_run(const char *dir, uint64_t seed, const struct op *ops, size_t count, struct run_report *report);
+ * and exits with 1. `io_models`: the combination of I/O models (support/io_models.h), or IO_MODELS_DRAWN. */
+void model_run(const char *dir, uint64_t seed, size_t io_models, const struct op *ops, size_t count,
+               struct run_report *report);
 
 #endif

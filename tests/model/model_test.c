@@ -4,6 +4,9 @@
  *
  *     model_test                  a short run (label quick)
  *     model_test FIRST COUNT OPS  seeds FIRST to FIRST + COUNT - 1, OPS operations each (scaled by NOKV_TEST_SCALE)
+ *     model_test models PART PARTS OPS
+ *                                 each combination of I/O models that is allowed, OPS operations each, this part of
+ * all; NOKV_TEST_SCALE is the percentage of them
  *
  * NOKV_TEST_SEED runs that one seed instead; with NOKV_TEST_KEEP set, databases that failed stay. Each run is a process
  * of its own, so that a crash is a finding like any other. A trace that fails is shrunk: cut behind the operation that
@@ -15,11 +18,15 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 
+#include "io_models.h"
 #include "model_run.h"
 #include "test.h"
 
 enum { SHRINK_ATTEMPTS_MAX = 400, PRINTED_MAX = 60 };
 
+/* What the trace is run with, besides its seed. */
+static size_t io_models = IO_MODELS_DRAWN;
+static size_t part, parts;
 static uint64_t first_seed = 1, seed_count = 1, op_count = 4000;
 
 /* Shares of each kind, in 10,000. */
@@ -79,7 +86,7 @@ static bool trace_passes(uint64_t seed, const struct op *ops, size_t count, stru
     pid_t pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
-        model_run(dir, seed, ops, count, report);
+        model_run(dir, seed, io_models, ops, count, report);
         exit(0);
     }
     int wait_status = 0;
@@ -155,13 +162,19 @@ static void seed_check(uint64_t seed, size_t count, struct run_report *report)
     free(ops);
 }
 
+static struct run_report *reports_create(void)
+{
+    struct run_report *report =
+        mmap(NULL, 2 * sizeof *report, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_ptr_not_equal(report, MAP_FAILED);
+    return report;
+}
+
 /* Whatever is done to it in whatever order, the database answers as a sorted array would. */
 static void answers_as_a_sorted_array(void **state)
 {
     (void)state;
-    struct run_report *report =
-        mmap(NULL, 2 * sizeof *report, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    assert_ptr_not_equal(report, MAP_FAILED);
+    struct run_report *report = reports_create();
     size_t count = (size_t)test_scale(op_count);
     uint64_t first = getenv("NOKV_TEST_SEED") ? test_seed(0) : first_seed;
     uint64_t last = getenv("NOKV_TEST_SEED") ? first : first_seed + seed_count - 1;
@@ -174,8 +187,34 @@ static void answers_as_a_sorted_array(void **state)
     munmap(report, 2 * sizeof *report);
 }
 
+/* So it does with each combination of component and I/O model that can be chosen. */
+static void answers_with_all_io_models(void **state)
+{
+    (void)state;
+    struct run_report *report = reports_create();
+    uint64_t seed = test_seed(1), step = 100 / test_scale(100), runs = 0;
+    for (size_t i = part + seed % step * parts; i < IO_MODELS_COUNT; i += parts * step, runs++) {
+        nokv_options o;
+        nokv_options_init(&o);
+        io_models = i;
+        io_models_set(&o, i);
+        printf("combination %zu: %s\n", i, io_models_text(&o));
+        seed_check(seed + i, op_count, report);
+    }
+    printf("%llu of %d combinations, %llu operations each\n", (unsigned long long)runs, (int)IO_MODELS_COUNT,
+           (unsigned long long)op_count);
+    munmap(report, 2 * sizeof *report);
+}
+
 int main(int argc, char **argv)
 {
+    if (argc == 5 && strcmp(argv[1], "models") == 0) {
+        part = strtoull(argv[2], NULL, 10);
+        parts = strtoull(argv[3], NULL, 10);
+        op_count = strtoull(argv[4], NULL, 10);
+        const struct CMUnitTest models[] = {cmocka_unit_test(answers_with_all_io_models)};
+        return cmocka_run_group_tests(models, NULL, NULL);
+    }
     if (argc == 4) {
         first_seed = strtoull(argv[1], NULL, 10);
         seed_count = strtoull(argv[2], NULL, 10);

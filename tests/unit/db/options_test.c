@@ -54,6 +54,7 @@ static void test_defaults(void **state)
         assert_int_equal(out.sst_read, NOKV_IO_DEFAULT);
         assert_int_equal(out.wal_write, NOKV_IO_STD);
         assert_int_equal(out.background_io, NOKV_IO_DEFAULT);
+        assert_int_equal(out.huge_pages, NOKV_HUGE_PAGES_DEFAULT);
     }
 }
 
@@ -176,6 +177,11 @@ static void test_models(void **state)
     o = fresh();
     o.background_io = (nokv_io_model)-1;
     assert_refused(&o, "background_io", NOKV_ERR_INVALID);
+    o = fresh();
+    o.huge_pages = NOKV_HUGE_PAGES_ON;
+    assert_accepted(&o);
+    o.huge_pages = (nokv_huge_pages)(NOKV_HUGE_PAGES_ON + 1);
+    assert_refused(&o, "huge_pages", NOKV_ERR_INVALID);
     o = fresh();
     o.sst_read = (nokv_io_model)5;
     assert_refused(&o, "sst_read", NOKV_ERR_INVALID);
