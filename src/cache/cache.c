@@ -21,11 +21,11 @@
  * [I4] bytes <= bytes_max, or all that could be evicted is pinned. Who adds bytes evicts under the mutex; who unpins
  *      looks at `bytes` afterwards and evicts if it is too large. Both sides first write, then read the other's
  *      figure, sequentially consistent, so that at least one of them sees the other.
+ * [I5] A shard has its tables (buckets, ghost) from the first block on that is created in it: a cache that nobody
+ *      needs, because tables are mapped and in memory, costs its shards alone.
  *
  * Threading: the mutex of a shard protects its tables, queues, pages and figures. A reference is given back without it,
  * unless the block has to be freed or the shard is too large. No mutex is held over another one.
- * [I5] A shard has its tables (buckets, ghost) from the first block on that is created in it: a cache that nobody needs,
- *      because tables are mapped and in memory, costs its shards alone.
  * Failure: only creating a block, a cache, or another size can fail, each before anything has changed.
  * Why not LRU: a hit would move the block on a list, and a scan would empty the cache. Why not CLOCK alone: it keeps
  * what was read once for a whole turn of the hand.
