@@ -190,6 +190,7 @@ struct nokv_db {
     _Atomic bool is_plentiful;          /* memory is, for all files there are; relaxed; writer: who holds mu */
     _Atomic bool values_fit;            /* the value log has room in memory; as above */
     _Atomic bool tables_fit;            /* all tables have room in memory; relaxed; writer: who holds mu */
+    _Atomic bool cache_takes_all;       /* all tables have room in the block cache, not so the value log; as above */
     _Atomic bool huge_pages;            /* ... and are to be in pages of 2 MiB; as above */
     struct coldness values_cold;        /* are small values of the value log in memory? */
     _Atomic uint64_t references;        /* iterators and snapshots that close must not find */

@@ -339,8 +339,10 @@ static enum nokv_status table_access_init(struct nokv_db *db)
     db->env.access.is_copied = model != NOKV_IO_DEFAULT;
     db->env.access.model = db->env.is_adaptive ? IO_STD : (enum io_model)(model - NOKV_IO_STD);
     db->env.access.cache = db->cache;
-    if (db->env.is_adaptive)
-        db->env.access.read_around = &db->tables_fit;
+    if (!db->env.is_adaptive)
+        return NOKV_OK;
+    db->env.access.read_around = &db->tables_fit;
+    db->env.access.cache_takes_all = &db->cache_takes_all;
     return NOKV_OK;
 }
 

@@ -23,8 +23,8 @@
  */
 #include "db/db.h"
 
-/* Parts of the memory: a quarter, a third, an eighth. */
-enum { WARM_SHARE = 4, FIT_SHARE = 3, PLENTY_SHARE = 8 };
+/* Parts of the memory: a quarter, a third, an eighth; of the block cache an eighth is left for what blocks cost. */
+enum { WARM_SHARE = 4, FIT_SHARE = 3, PLENTY_SHARE = 8, ROOM_SHARE = 8 };
 
 static void fact_set(_Atomic bool *fact, bool is)
 {
@@ -51,6 +51,8 @@ void warm_note_locked(struct nokv_db *db)
         values += segment_bytes_locked(db->segments[i]);
     fact_set(&db->tables_fit, tables <= db->memory_bytes / FIT_SHARE);
     fact_set(&db->values_fit, values <= db->memory_bytes / FIT_SHARE);
+    fact_set(&db->cache_takes_all, tables <= db->options.block_cache_bytes / ROOM_SHARE * (ROOM_SHARE - 1) &&
+                                       values > db->memory_bytes / FIT_SHARE);
     huge_note_locked(db, tables <= db->memory_bytes / FIT_SHARE);
     fact_set(&db->is_plentiful, tables + values <= db->memory_bytes / PLENTY_SHARE);
 }

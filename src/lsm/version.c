@@ -364,17 +364,24 @@ static void coldness_changed(struct table_env *env)
     } while (any != seen);
 }
 
+static bool cache_takes_all(const struct table_env *env)
+{
+    return env->access.cache_takes_all && atomic_load_explicit(env->access.cache_takes_all, memory_order_relaxed);
+}
+
 /* Of a level that is cold, or timed. A key that is not there has mostly read no block: it tells nothing. */
 static enum nokv_status table_get_timed(struct table *t, uint32_t level, struct slice user_key, uint64_t hash,
                                         uint64_t seq, struct lookup *out_lookup)
 {
     struct coldness *c = &t->env->cold[level];
     uint64_t begin = io_now_ns(t->env->io);
-    if (coldness_is_cold(c))
+    bool is_cold = coldness_is_cold(c);
+    if (is_cold)
         TRY(sst_reader_get_cold(t->reader, user_key, hash, seq, out_lookup));
     else
         TRY(sst_reader_get(t->reader, user_key, hash, seq, out_lookup));
-    if (out_lookup->found && coldness_note(c, io_read_time(t->env->io, begin)))
+    bool tells = out_lookup->found && !(is_cold && cache_takes_all(t->env)); /* then all are fast, wherever they stay */
+    if (tells && coldness_note(c, io_read_time(t->env->io, begin)))
         coldness_changed(t->env);
     return NOKV_OK;
 }

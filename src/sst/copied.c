@@ -18,7 +18,9 @@
  * not kept, so each call that needs it reads it anew and reports. What is read ahead and is not sound is nobody's error
  * until it is asked for.
  * A mapped table whose blocks are not in memory is asked in the same way: filter and index through the mapping, the
- * block out of the cache. Its file is opened again when that first happens.
+ * block out of the cache. Its file is opened again when that first happens. Where the cache has room for every table,
+ * so that only values compete for the rest of the memory, a block is brought in with what is around it, and the page
+ * cache lets go of all that: each byte of a table is in memory once.
  *
  * Why filter and index are not in the cache as well: every lookup needs them, and none is possible without.
  */
@@ -49,11 +51,13 @@ static enum nokv_status block_check(const struct sst_reader *r, const uint8_t *d
     return sst_reader_check_bytes(r, data, extent, &b);
 }
 
-/* Blocks behind `block` that are in [data, data + size), which begins with the one behind it. Hints cannot fail. */
-static void ahead_keep(struct sst_reader *r, uint64_t block, const uint8_t *data, uint64_t size)
+/* Blocks from `block` on that are in [data, data + size), which begins with that one. Hints cannot fail. */
+static void blocks_keep(struct sst_reader *r, uint64_t block, const uint8_t *data, uint64_t size)
 {
     struct sst_extent extent;
-    for (uint64_t b = block + 1; b < r->index.count && sst_reader_locate(r, b, &extent) && extent.size <= size; b++) {
+    for (uint64_t b = block; b < r->index.count; b++) {
+        if (sst_reader_extent(r, b, &extent) != NOKV_OK || extent.size > size)
+            return;
         struct cache_block *kept = NULL;
         if (block_check(r, data, extent) != NOKV_OK ||
             cache_block_create(r->cache, r->footer.file_number, extent.page, extent.size, &kept) != NOKV_OK)
@@ -78,7 +82,7 @@ static enum nokv_status read_with_ahead(struct sst_reader *r, struct sst_extent 
     if (scratch == NULL || io_pread_exact(file, scratch, size, off) != NOKV_OK)
         return io_pread_exact(file, to, extent.size, off);
     memcpy(to, scratch, extent.size);
-    ahead_keep(r, block, scratch + extent.size, size - extent.size);
+    blocks_keep(r, block + 1, scratch + extent.size, size - extent.size);
     return NOKV_OK;
 }
 
@@ -121,6 +125,42 @@ static enum nokv_status block_get(const struct sst_reader *r, const struct cache
     return NOKV_OK;
 }
 
+static bool takes_all(const struct sst_reader *r)
+{
+    return r->cache_takes_all && atomic_load_explicit(r->cache_takes_all, memory_order_relaxed);
+}
+
+/* The blocks of the window that `block` begins in, into the cache. A hint: what fails is met again by who needs it. */
+static void around_keep(struct sst_reader *r, uint64_t block, struct sst_extent extent)
+{
+    struct io_file *file = NULL;
+    uint64_t begin = extent.page - extent.page % SST_AROUND_PAGES;
+    uint64_t end = u64_min(begin + SST_AROUND_PAGES, r->end_page);
+    struct sst_extent before;
+    for (; block > 0 && sst_reader_extent(r, block - 1, &before) == NOKV_OK && before.page >= begin; block--)
+        extent = before;
+    size_t size = (end - extent.page) * PAGE_BYTES, got;
+    uint64_t off = (uint64_t)extent.page * PAGE_BYTES;
+    uint8_t *scratch CLEANUP(mem_free_ptr) = mem_alloc_aligned(PAGE_BYTES, size);
+    if (scratch == NULL || sst_reader_file(r, &file) != NOKV_OK || io_pread(file, scratch, size, off, &got) != NOKV_OK)
+        return;
+    blocks_keep(r, block, scratch, got);
+    io_drop_cache(file, off, size);
+}
+
+/* Its block for a point read. */
+static enum nokv_status load_one(struct sst_reader *r, struct sst_extent extent, uint64_t block,
+                                 struct cache_block **out_block)
+{
+    if (takes_all(r)) {
+        *out_block = cache_find(r->cache, r->footer.file_number, extent.page);
+        if (*out_block != NULL)
+            return NOKV_OK;
+        around_keep(r, block, extent);
+    }
+    return sst_reader_load(r, extent, block, 0, out_block);
+}
+
 struct find_call {
     struct sst_reader *r;
     struct slice key;
@@ -156,7 +196,7 @@ enum nokv_status sst_copied_get(struct sst_reader *r, struct slice key, uint64_t
     TRY(sst_reader_guarded(r, find_guarded, &c));
     if (c.block >= r->index.count)
         return NOKV_OK;
-    TRY(sst_reader_load(r, c.extent, (uint64_t)c.block, 0, &block));
+    TRY(load_one(r, c.extent, (uint64_t)c.block, &block));
     enum nokv_status status = block_get(r, block, key, hash, tag_max, out_lookup);
     if (status == NOKV_OK && out_lookup->found)
         out_lookup->holder = block;

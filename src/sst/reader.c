@@ -447,6 +447,7 @@ enum nokv_status sst_reader_open_with(struct io *io, const char *path, uint64_t 
     r->model = access->model;
     r->cache = access->cache;
     r->read_around = access->read_around;
+    r->cache_takes_all = access->cache_takes_all;
     r->huge_pages = access->huge_pages;
     r->small_pages = access->small_pages;
     enum nokv_status status = io_guard_install();

@@ -32,10 +32,11 @@ struct sst_reader {
     _Atomic uint64_t *verified;
     /* atomic: a bit per SST_AROUND_PAGES of the data region that were asked for at one go. Relaxed: hints. */
     _Atomic uint64_t *asked;
-    const _Atomic bool *read_around; /* NULL: never */
-    const _Atomic bool *huge_pages;  /* NULL: never asked for */
-    _Atomic bool is_huge;            /* atomic: what the mapping was advised last. Relaxed: hints. */
-    _Atomic bool is_faulted;         /* atomic: a page could not be read at least once. Relaxed: it only grows. */
+    const _Atomic bool *read_around;     /* NULL: never */
+    const _Atomic bool *cache_takes_all; /* NULL: never */
+    const _Atomic bool *huge_pages;      /* NULL: never asked for */
+    _Atomic bool is_huge;                /* atomic: what the mapping was advised last. Relaxed: hints. */
+    _Atomic bool is_faulted;             /* atomic: a page could not be read at least once. Relaxed: it only grows. */
 
     struct io *io;
     struct io_map map; /* zeroed in one that copies */

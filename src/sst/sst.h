@@ -70,6 +70,8 @@ struct sst_access {
     /* NULL, or outlives the reader; read relaxed: all tables have room in memory, so a mapped one that is not there yet
      * is brought in around what is asked for, not block by block */
     const _Atomic bool *read_around;
+    /* NULL, or as above: sst_reader_get_cold may copy all there is, since every table together has room in the cache */
+    const _Atomic bool *cache_takes_all;
     /* NULL, or as above: a mapped table is brought in by pages of 2 MiB; sst_reader_note_huge() when it changes */
     const _Atomic bool *huge_pages;
     bool small_pages; /* a mapped table has pages of 4 KiB, however the page cache keeps it */

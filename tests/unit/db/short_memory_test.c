@@ -3,6 +3,7 @@
  * What a database does when its files are larger than the memory: on the simulated disk, which is told how much there
  * is, and where a mapped read takes no time, so that what is slow is said by the test.
  */
+#include "sst/reader.h"
 #include "values_fixture.h"
 
 enum { KEYS = 1200, MEMORY = 4 << 20 };
@@ -126,6 +127,37 @@ static void test_cold_level(void **state)
     fixture_deinit(&f);
 }
 
+/* Values that are larger than the memory beside tables that have room in the cache: a cold level's tables are copied as
+ * a whole, with a read per window and not one per block; fast answers out of the cache do not end that; and once the
+ * values have room, or the tables none, they do. */
+static void test_cache_takes_all(void **state)
+{
+    (void)state;
+    struct fixture f;
+    scene_init(&f);
+    assert_true(atomic_load(&f.db->cache_takes_all));
+    nokv_stats s = stats_of(f.db);
+    size_t bottom = bottom_of(&s);
+    uint64_t windows = 0;
+    for (size_t l = 0; l <= bottom; l++)
+        windows += s.levels[l].files + s.levels[l].bytes / (SST_AROUND_PAGES * PAGE_BYTES);
+    for (size_t l = 0; l <= bottom; l++)
+        for (int i = 0; i < 8; i++)
+            (void)coldness_note(&f.db->env.cold[l], 1000000);
+    atomic_store(&f.db->env.is_any_cold, true);
+    for (int round = 0; round < 2; round++)
+        get_all(&f);
+    nokv_stats cold = stats_of(f.db);
+    assert_true(cold.block_cache_hits >= KEYS);
+    assert_in_range(cold.block_cache_misses, 1, 2 * windows);
+    assert_string_equal(cold.levels[bottom].model, "std");
+    atomic_store(&f.db->cache_takes_all, false);
+    for (int round = 0; round < 2; round++)
+        get_all(&f);
+    assert_string_equal(stats_of(f.db).levels[bottom].model, "mmap");
+    fixture_deinit(&f);
+}
+
 /* With NOKV_IO_MMAP nothing is ever copied, however slow it is. */
 static void test_pinned(void **state)
 {
@@ -205,8 +237,9 @@ static void test_defaults(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_long_scans),  cmocka_unit_test(test_cold_level), cmocka_unit_test(test_pinned),
-        cmocka_unit_test(test_cold_values), cmocka_unit_test(test_coldness),   cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_long_scans), cmocka_unit_test(test_cold_level),  cmocka_unit_test(test_cache_takes_all),
+        cmocka_unit_test(test_pinned),     cmocka_unit_test(test_cold_values), cmocka_unit_test(test_coldness),
+        cmocka_unit_test(test_defaults),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
