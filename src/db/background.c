@@ -44,7 +44,7 @@ enum work {
 
 struct job {
     enum work work;
-    struct old_log *log;             /* seal */
+    struct old_log log;              /* seal; a copy */
     struct rlog_writer *wal;         /* write wal: stays while db->wal_writing says so */
     struct compaction_inputs inputs; /* compaction, rewrite */
     struct version *version;         /* compaction, rewrite: referenced */
@@ -127,7 +127,7 @@ static void job_failed(struct nokv_db *db, enum nokv_status status, const char *
 
 /* ---- sealing -------------------------------------------------------------------------------------------------- */
 
-static enum nokv_status seal_run(struct nokv_db *db, struct old_log *log)
+static enum nokv_status seal_run(struct nokv_db *db, const struct old_log *log)
 {
     mutex_lock(&db->mu);
     while (db->wal_writing == log->number)
@@ -426,12 +426,7 @@ static enum nokv_status work_pick_locked(struct nokv_db *db, bool quick, struct 
         if (db->old_logs[i].sealing) /* logs become durable in their order */
             break;
         db->old_logs[i].sealing = true;
-        job->log = mem_alloc(sizeof *job->log);
-        if (job->log == NULL) {
-            db->old_logs[i].sealing = false;
-            return FAIL(NO_MEMORY, "no memory to seal a log");
-        }
-        *job->log = db->old_logs[i];
+        job->log = db->old_logs[i];
         job->work = WORK_SEAL;
         return NOKV_OK;
     }
@@ -495,7 +490,7 @@ static bool is_service(enum work work)
 static void job_finish_locked(struct nokv_db *db, struct job *job, enum nokv_status status)
 {
     if (job->work == WORK_SEAL)
-        seal_done_locked(db, job->log->number, status);
+        seal_done_locked(db, job->log.number, status);
     if (job->work == WORK_FLUSH)
         db->flushing = false;
     if (job->work == WORK_COMPACT || job->work == WORK_REWRITE) {
@@ -519,7 +514,6 @@ static void job_deinit(struct job *job)
     edit_deinit(&job->edit);
     mem_free(job->victims);
     mem_free(job->snapshots);
-    mem_free(job->log);
 }
 
 /* REQUIRES: mu, which is released while the job runs. */
@@ -530,7 +524,7 @@ static enum nokv_status job_run_locked(struct nokv_db *db, struct job *job)
     mutex_unlock(&db->mu);
     switch (job->work) {
     case WORK_SEAL:
-        status = seal_run(db, job->log);
+        status = seal_run(db, &job->log);
         break;
     case WORK_FLUSH:
         status = job_flush(db, job);

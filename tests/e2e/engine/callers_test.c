@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * callers_test.c - several threads make calls at once that wait for work to be done: none gets in the way of another,
+ * and what each asked for is done when its call returns.
+ */
+#include <stdatomic.h>
+
+#include "base/thread.h"
+#include "nokv/nokv.h"
+#include "test.h"
+
+struct scene {
+    char parent[256], dir[300];
+    nokv_options options;
+    nokv_db *db;
+    uint64_t seed;
+    _Atomic bool is_over;     /* those who only disturb stop */
+    _Atomic uint64_t failures; /* any thread */
+    char failure[600];        /* by whoever counted the first one */
+};
+
+struct caller {
+    struct scene *s;
+    void (*step)(struct caller *c);
+    uint64_t steps; /* UINT64_MAX: until it is over */
+    uint64_t done;
+    uint64_t rng;
+    pthread_t thread;
+};
+
+static void scene_init(struct scene *s)
+{
+    *s = (struct scene){.seed = test_seed(23)};
+    test_dir_create(s->parent);
+    snprintf(s->dir, sizeof s->dir, "%s/db", s->parent);
+    nokv_options_init(&s->options);
+    s->options.memtable_bytes = 64 << 10;
+    s->options.wal_buffer_bytes = 64 << 10;
+    s->options.table_bytes = 64 << 10;
+    s->options.level_base_bytes = 64 << 10;
+    s->options.level_ratio = 2;
+}
+
+static void scene_deinit(struct scene *s)
+{
+    OK(nokv_close(s->db));
+    test_dir_remove(s->parent);
+}
+
+static void expect_ok(struct caller *c, nokv_status status, const char *what)
+{
+    if (status != NOKV_OK && atomic_fetch_add(&c->s->failures, 1) == 0)
+        snprintf(c->s->failure, sizeof c->s->failure, "%s: %s", what, nokv_error_message());
+}
+
+static void *caller_main(void *arg)
+{
+    struct caller *c = arg;
+    for (; c->done < c->steps && !atomic_load(&c->s->is_over) && atomic_load(&c->s->failures) == 0; c->done++)
+        c->step(c);
+    return NULL;
+}
+
+/* Until all that have a number of steps have done them. */
+static void callers_run(struct scene *s, struct caller *callers, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        callers[i].s = s;
+        callers[i].rng = s->seed + i;
+        OK(thread_create(&callers[i].thread, "caller", caller_main, &callers[i]));
+    }
+    for (size_t i = 0; i < count; i++)
+        if (callers[i].steps != UINT64_MAX)
+            thread_join(callers[i].thread);
+    atomic_store(&s->is_over, true);
+    for (size_t i = 0; i < count; i++)
+        if (callers[i].steps == UINT64_MAX)
+            thread_join(callers[i].thread);
+    if (atomic_load(&s->failures) > 0)
+        fail_msg("%llu failures; the first: %s", (unsigned long long)atomic_load(&s->failures), s->failure);
+}
+
+/* ---- without background threads ------------------------------------------------------------------------------------ */
+
+static void write_step(struct caller *c)
+{
+    char key[32], value[700];
+    nokv_write_options options = {.struct_size = sizeof options,
+                                  .sync = test_random(&c->rng) % 4 ? NOKV_SYNC_NONE : NOKV_SYNC_COMMIT};
+    int size = snprintf(key, sizeof key, "key%06u", (unsigned)(test_random(&c->rng) % 5000));
+    memset(value, 'v', sizeof value);
+    expect_ok(c, nokv_put(c->s->db, key, (size_t)size, value, sizeof value, &options), "put");
+}
+
+static void flush_step(struct caller *c)
+{
+    expect_ok(c, nokv_flush(c->s->db), "flush");
+}
+
+/* The calls do the background work themselves; one whose log has to wait for the log before, which another call is
+ * sealing, waits for that. */
+static void test_seals_of_others(void **state)
+{
+    (void)state;
+    struct scene s;
+    scene_init(&s);
+    s.options.inline_background_work = true;
+    OK(nokv_open(s.dir, &s.options, &s.db));
+    struct caller callers[] = {
+        {.step = write_step, .steps = test_scale(1500)}, {.step = write_step, .steps = test_scale(1500)},
+        {.step = flush_step, .steps = UINT64_MAX},       {.step = flush_step, .steps = UINT64_MAX},
+    };
+    callers_run(&s, callers, ARRAY_COUNT(callers));
+    scene_deinit(&s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_seals_of_others),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
