@@ -99,10 +99,12 @@ static void job_writer_options(struct nokv_db *db, const struct job *job, struct
     out->values.read_model = IO_STD;
 }
 
+/* Those who wait for the work are told that it does not get done. */
 static void soft_error_set_locked(struct nokv_db *db, enum nokv_status status)
 {
     db->soft_error = status;
     snprintf(db->soft_message, sizeof db->soft_message, "%s", status_message());
+    cond_broadcast(&db->state_cond);
 }
 
 /* May go away by itself, and left nothing half done. */
