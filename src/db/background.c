@@ -728,11 +728,18 @@ static void flush_wait_locked(struct nokv_db *db)
     mutex_lock(&db->mu);
 }
 
+/* Do memtables that wait hold writes up to this number? */
+static bool is_unflushed_locked(const struct nokv_db *db, uint64_t seq)
+{
+    return db->immutable_count > 0 && db->immutables[0].last_seq <= seq;
+}
+
 nokv_status nokv_flush(nokv_db *db)
 {
     TRY(db_check_writable(db));
     mutex_lock(&db->write_mu);
     enum nokv_status status = memtable_count(db->mem) > 0 ? db_rotate(db) : NOKV_OK;
+    uint64_t seq = db->last_seq; /* what others write from here on is not waited for */
     mutex_unlock(&db->write_mu);
     TRY(status);
     mutex_lock(&db->mu);
@@ -741,7 +748,7 @@ nokv_status nokv_flush(nokv_db *db)
     mutex_unlock(&db->mu);
     background_run_inline(db);
     mutex_lock(&db->mu);
-    while (db->immutable_count > 0 && (status = background_status_locked(db)) == NOKV_OK)
+    while (is_unflushed_locked(db, seq) && (status = background_status_locked(db)) == NOKV_OK)
         flush_wait_locked(db);
     mutex_unlock(&db->mu);
     return status;

@@ -114,6 +114,25 @@ static void test_seals_of_others(void **state)
     scene_deinit(&s);
 }
 
+/* ---- flushing ------------------------------------------------------------------------------------------------------ */
+
+/* A flush waits for what was written before it, not for what others go on writing: it comes to its end beside writers
+ * that never stop. */
+static void test_flush_beside_writers(void **state)
+{
+    (void)state;
+    struct scene s;
+    scene_init(&s);
+    OK(nokv_open(s.dir, &s.options, &s.db));
+    struct caller callers[] = {
+        {.step = flush_step, .steps = test_scale(100)},
+        {.step = write_step, .steps = UINT64_MAX},
+        {.step = write_step, .steps = UINT64_MAX},
+    };
+    callers_run(&s, callers, ARRAY_COUNT(callers));
+    scene_deinit(&s);
+}
+
 /* ---- collecting ---------------------------------------------------------------------------------------------------- */
 
 enum { LARGE_KEYS = 40, LARGE_BYTES = 6000 };
@@ -174,6 +193,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_seals_of_others),
+        cmocka_unit_test(test_flush_beside_writers),
         cmocka_unit_test(test_goals_of_others),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
