@@ -14,9 +14,9 @@ struct scene {
     nokv_options options;
     nokv_db *db;
     uint64_t seed;
-    _Atomic bool is_over;     /* those who only disturb stop */
+    _Atomic bool is_over;      /* those who only disturb stop */
     _Atomic uint64_t failures; /* any thread */
-    char failure[600];        /* by whoever counted the first one */
+    char failure[600];         /* by whoever counted the first one */
 };
 
 struct caller {
@@ -80,7 +80,8 @@ static void callers_run(struct scene *s, struct caller *callers, size_t count)
         fail_msg("%llu failures; the first: %s", (unsigned long long)atomic_load(&s->failures), s->failure);
 }
 
-/* ---- without background threads ------------------------------------------------------------------------------------ */
+/* ---- without background threads ------------------------------------------------------------------------------------
+ */
 
 static void write_step(struct caller *c)
 {
@@ -107,14 +108,17 @@ static void test_seals_of_others(void **state)
     s.options.inline_background_work = true;
     OK(nokv_open(s.dir, &s.options, &s.db));
     struct caller callers[] = {
-        {.step = write_step, .steps = test_scale(1500)}, {.step = write_step, .steps = test_scale(1500)},
-        {.step = flush_step, .steps = UINT64_MAX},       {.step = flush_step, .steps = UINT64_MAX},
+        {.step = write_step, .steps = test_scale(1500)},
+        {.step = write_step, .steps = test_scale(1500)},
+        {.step = flush_step, .steps = UINT64_MAX},
+        {.step = flush_step, .steps = UINT64_MAX},
     };
     callers_run(&s, callers, ARRAY_COUNT(callers));
     scene_deinit(&s);
 }
 
-/* ---- flushing ------------------------------------------------------------------------------------------------------ */
+/* ---- flushing ------------------------------------------------------------------------------------------------------
+ */
 
 /* A flush waits for what was written before it, not for what others go on writing: it comes to its end beside writers
  * that never stop. */
@@ -133,7 +137,59 @@ static void test_flush_beside_writers(void **state)
     scene_deinit(&s);
 }
 
-/* ---- collecting ---------------------------------------------------------------------------------------------------- */
+/* ---- looking at files ----------------------------------------------------------------------------------------------
+ */
+
+static void get_step(struct caller *c)
+{
+    nokv_value value = {0};
+    expect_ok(c, nokv_get(c->s->db, "key", 3, NULL, &value), "get");
+    nokv_value_release(&value);
+}
+
+static bool table_find(void *arg, const nokv_residency_file *file)
+{
+    char *name = arg;
+    if (file->kind == NOKV_FILE_SST && file->level >= 0)
+        snprintf(name, 64, "%s", file->name);
+    return true;
+}
+
+static bool line_seen(void *arg, const char *line)
+{
+    (void)arg;
+    return line[0] != 0;
+}
+
+static void dump_step(struct caller *c)
+{
+    char name[64] = "", path[400];
+    expect_ok(c, nokv_residency(c->s->dir, 0, table_find, name), "residency");
+    snprintf(path, sizeof path, "%s/%s", c->s->dir, name);
+    expect_ok(c, nokv_dump_file(path, NOKV_FILE_SST, line_seen, NULL), "dump");
+}
+
+/* A table is dumped while others read: what the dump has opened is closed before it returns, though it could not be
+ * while a reader was at work. */
+static void test_dump_beside_readers(void **state)
+{
+    (void)state;
+    struct scene s;
+    scene_init(&s);
+    OK(nokv_open(s.dir, &s.options, &s.db));
+    OK(nokv_put(s.db, "key", 3, "value", 5, NULL));
+    OK(nokv_flush(s.db));
+    struct caller callers[] = {
+        {.step = dump_step, .steps = test_scale(500)},
+        {.step = get_step, .steps = UINT64_MAX},
+        {.step = get_step, .steps = UINT64_MAX},
+    };
+    callers_run(&s, callers, ARRAY_COUNT(callers));
+    scene_deinit(&s);
+}
+
+/* ---- collecting ----------------------------------------------------------------------------------------------------
+ */
 
 enum { LARGE_KEYS = 40, LARGE_BYTES = 6000 };
 
@@ -194,6 +250,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_seals_of_others),
         cmocka_unit_test(test_flush_beside_writers),
+        cmocka_unit_test(test_dump_beside_readers),
         cmocka_unit_test(test_goals_of_others),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
