@@ -83,14 +83,23 @@ static void callers_run(struct scene *s, struct caller *callers, size_t count)
 /* ---- without background threads ------------------------------------------------------------------------------------
  */
 
-static void write_step(struct caller *c)
+static void value_write(struct caller *c, nokv_sync sync)
 {
     char key[32], value[700];
-    nokv_write_options options = {.struct_size = sizeof options,
-                                  .sync = test_random(&c->rng) % 4 ? NOKV_SYNC_NONE : NOKV_SYNC_COMMIT};
+    nokv_write_options options = {.struct_size = sizeof options, .sync = sync};
     int size = snprintf(key, sizeof key, "key%06u", (unsigned)(test_random(&c->rng) % 5000));
     memset(value, 'v', sizeof value);
     expect_ok(c, nokv_put(c->s->db, key, (size_t)size, value, sizeof value, &options), "put");
+}
+
+static void write_step(struct caller *c)
+{
+    value_write(c, NOKV_SYNC_NONE);
+}
+
+static void synced_step(struct caller *c)
+{
+    value_write(c, NOKV_SYNC_COMMIT);
 }
 
 static void flush_step(struct caller *c)
@@ -99,7 +108,7 @@ static void flush_step(struct caller *c)
 }
 
 /* The calls do the background work themselves; one whose log has to wait for the log before, which another call is
- * sealing, waits for that. */
+ * sealing, waits for that: unit/db/durability_test.c has that moment alone. */
 static void test_seals_of_others(void **state)
 {
     (void)state;
@@ -108,10 +117,9 @@ static void test_seals_of_others(void **state)
     s.options.inline_background_work = true;
     OK(nokv_open(s.dir, &s.options, &s.db));
     struct caller callers[] = {
-        {.step = write_step, .steps = test_scale(1500)},
-        {.step = write_step, .steps = test_scale(1500)},
-        {.step = flush_step, .steps = UINT64_MAX},
-        {.step = flush_step, .steps = UINT64_MAX},
+        {.step = synced_step, .steps = test_scale(200)}, {.step = synced_step, .steps = test_scale(200)},
+        {.step = flush_step, .steps = UINT64_MAX},       {.step = flush_step, .steps = UINT64_MAX},
+        {.step = flush_step, .steps = UINT64_MAX},       {.step = flush_step, .steps = UINT64_MAX},
     };
     callers_run(&s, callers, ARRAY_COUNT(callers));
     scene_deinit(&s);
