@@ -27,6 +27,7 @@
 
 #include "base/thread.h"
 #include "checker.h"
+#include "io_models.h"
 #include "nokv/nokv.h"
 #include "test.h"
 
@@ -501,8 +502,6 @@ struct totals {
 
 static void options_draw(nokv_options *o, uint64_t round)
 {
-    static const nokv_io_model table_models[] = {NOKV_IO_DEFAULT, NOKV_IO_MMAP, NOKV_IO_STD, NOKV_IO_URING,
-                                                 NOKV_IO_DIRECT};
     uint64_t rng = seed + round * 131;
     nokv_options_init(o);
     o->memtable_bytes = 64 << 10;
@@ -519,9 +518,8 @@ static void options_draw(nokv_options *o, uint64_t round)
     o->value_direct_min = DIRECT;
     o->vlog_segment_bytes = 64 << 10;
     o->vlog_space_amp_max = 1.1;
-    o->vlog_read = (nokv_vlog_read)(test_random(&rng) % 5);
-    o->vlog_write = test_random(&rng) % 2 ? NOKV_IO_STD : NOKV_IO_DEFAULT;
-    o->sst_read = table_models[(seed + round) % ARRAY_COUNT(table_models)];
+    io_models_set(o, test_random(&rng) % IO_MODELS_COUNT);
+    o->huge_pages = (nokv_huge_pages)(test_random(&rng) % 3);
     o->block_cache_bytes = (64ull << 10) << 3 * (test_random(&rng) % 3);
     o->sync = test_random(&rng) % 8 == 0 ? NOKV_SYNC_COMMIT : NOKV_SYNC_NONE;
 }

@@ -7,6 +7,7 @@
  *      stress_test                 rounds under several sets of options
  *      stress_test calls nokv.h    is every function of that header in the list of calls?
  */
+#include "io_models.h"
 #include "stress.h"
 
 nokv_db *stress_db;
@@ -92,7 +93,6 @@ static size_t tasks_start(struct task *tasks, uint64_t round)
 
 static void options_draw(nokv_options *o, uint64_t round)
 {
-    static const nokv_io_model table_models[] = {NOKV_IO_DEFAULT, NOKV_IO_STD, NOKV_IO_URING, NOKV_IO_DIRECT};
     uint64_t rng = seed + round;
     nokv_options_init(o);
     o->memtable_bytes = 64 << 10;
@@ -104,14 +104,13 @@ static void options_draw(nokv_options *o, uint64_t round)
     o->memtables_max = (uint32_t)(2 + test_random(&rng) % 3);
     o->background_threads = (uint32_t)(1 + test_random(&rng) % 3);
     o->inline_background_work = round % 3 == 2;
-    o->sst_read = table_models[(seed + round) % ARRAY_COUNT(table_models)];
+    io_models_set(o, test_random(&rng) % IO_MODELS_COUNT);
+    o->huge_pages = (nokv_huge_pages)(test_random(&rng) % 3);
     o->block_cache_bytes = (64ull << 10) << 2 * (test_random(&rng) % 3); /* of some MiB, or far too little */
     o->value_separation_min = 256; /* groups of keys have values in all three homes */
     o->value_direct_min = 640;
     o->vlog_segment_bytes = (64ull << 10) << test_random(&rng) % 3;
     o->vlog_space_amp_max = 1.1;
-    o->vlog_read = (nokv_vlog_read)((seed + round) % 5);
-    o->vlog_write = round % 2 ? NOKV_IO_STD : NOKV_IO_DEFAULT;
 }
 
 static void round_check(struct task *tasks)
