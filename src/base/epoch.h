@@ -46,6 +46,12 @@ static inline uint32_t epoch_thread_index(void)
     return epoch_thread_slot->index;
 }
 
+/* The same on any thread: those that are not registered share 0. */
+static inline uint32_t epoch_any_thread_index(void)
+{
+    return epoch_thread_slot ? epoch_thread_slot->index : 0;
+}
+
 /* REQUIRES: registered, outside. */
 static inline void epoch_enter(void)
 {

@@ -63,7 +63,7 @@ void pinned_unpin_closing(struct pinned_object *o);
 /* Any thread, registered or not. While the object is in use: one atomic subtraction and nothing else. */
 static inline void pinned_unpin(struct pinned_object *o)
 {
-    uint32_t shard = epoch_thread_slot ? epoch_thread_index() % PIN_SHARDS : 0;
+    uint32_t shard = epoch_any_thread_index() % PIN_SHARDS;
     /* release: what was read under the pin happens before destroy(). After this, `o` is ours only if it is closing. */
     int64_t before = atomic_fetch_sub_explicit(&o->shards[shard].count, 1, memory_order_acq_rel);
     if (UNLIKELY(before >= PIN_CLOSING / 2))

@@ -44,7 +44,7 @@ enum work {
 
 struct job {
     enum work work;
-    struct old_log *log;             /* seal */
+    struct old_log log;              /* seal; a copy */
     struct rlog_writer *wal;         /* write wal: stays while db->wal_writing says so */
     struct compaction_inputs inputs; /* compaction, rewrite */
     struct version *version;         /* compaction, rewrite: referenced */
@@ -99,10 +99,12 @@ static void job_writer_options(struct nokv_db *db, const struct job *job, struct
     out->values.read_model = IO_STD;
 }
 
+/* Those who wait for the work are told that it does not get done. */
 static void soft_error_set_locked(struct nokv_db *db, enum nokv_status status)
 {
     db->soft_error = status;
     snprintf(db->soft_message, sizeof db->soft_message, "%s", status_message());
+    cond_broadcast(&db->state_cond);
 }
 
 /* May go away by itself, and left nothing half done. */
@@ -127,7 +129,7 @@ static void job_failed(struct nokv_db *db, enum nokv_status status, const char *
 
 /* ---- sealing -------------------------------------------------------------------------------------------------- */
 
-static enum nokv_status seal_run(struct nokv_db *db, struct old_log *log)
+static enum nokv_status seal_run(struct nokv_db *db, const struct old_log *log)
 {
     mutex_lock(&db->mu);
     while (db->wal_writing == log->number)
@@ -426,12 +428,7 @@ static enum nokv_status work_pick_locked(struct nokv_db *db, bool quick, struct 
         if (db->old_logs[i].sealing) /* logs become durable in their order */
             break;
         db->old_logs[i].sealing = true;
-        job->log = mem_alloc(sizeof *job->log);
-        if (job->log == NULL) {
-            db->old_logs[i].sealing = false;
-            return FAIL(NO_MEMORY, "no memory to seal a log");
-        }
-        *job->log = db->old_logs[i];
+        job->log = db->old_logs[i];
         job->work = WORK_SEAL;
         return NOKV_OK;
     }
@@ -495,7 +492,7 @@ static bool is_service(enum work work)
 static void job_finish_locked(struct nokv_db *db, struct job *job, enum nokv_status status)
 {
     if (job->work == WORK_SEAL)
-        seal_done_locked(db, job->log->number, status);
+        seal_done_locked(db, job->log.number, status);
     if (job->work == WORK_FLUSH)
         db->flushing = false;
     if (job->work == WORK_COMPACT || job->work == WORK_REWRITE) {
@@ -519,7 +516,6 @@ static void job_deinit(struct job *job)
     edit_deinit(&job->edit);
     mem_free(job->victims);
     mem_free(job->snapshots);
-    mem_free(job->log);
 }
 
 /* REQUIRES: mu, which is released while the job runs. */
@@ -530,7 +526,7 @@ static enum nokv_status job_run_locked(struct nokv_db *db, struct job *job)
     mutex_unlock(&db->mu);
     switch (job->work) {
     case WORK_SEAL:
-        status = seal_run(db, job->log);
+        status = seal_run(db, &job->log);
         break;
     case WORK_FLUSH:
         status = job_flush(db, job);
@@ -732,11 +728,18 @@ static void flush_wait_locked(struct nokv_db *db)
     mutex_lock(&db->mu);
 }
 
+/* Do memtables that wait hold writes up to this number? */
+static bool is_unflushed_locked(const struct nokv_db *db, uint64_t seq)
+{
+    return db->immutable_count > 0 && db->immutables[0].last_seq <= seq;
+}
+
 nokv_status nokv_flush(nokv_db *db)
 {
     TRY(db_check_writable(db));
     mutex_lock(&db->write_mu);
     enum nokv_status status = memtable_count(db->mem) > 0 ? db_rotate(db) : NOKV_OK;
+    uint64_t seq = db->last_seq; /* what others write from here on is not waited for */
     mutex_unlock(&db->write_mu);
     TRY(status);
     mutex_lock(&db->mu);
@@ -745,7 +748,7 @@ nokv_status nokv_flush(nokv_db *db)
     mutex_unlock(&db->mu);
     background_run_inline(db);
     mutex_lock(&db->mu);
-    while (db->immutable_count > 0 && (status = background_status_locked(db)) == NOKV_OK)
+    while (is_unflushed_locked(db, seq) && (status = background_status_locked(db)) == NOKV_OK)
         flush_wait_locked(db);
     mutex_unlock(&db->mu);
     return status;

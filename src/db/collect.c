@@ -307,19 +307,33 @@ bool collect_is_due_locked(struct nokv_db *db)
 
 /* ---- what the API offers ---------------------------------------------------------------------------------------- */
 
+/* One goal at a time: the next caller waits for its turn. */
+static void goal_begin(struct nokv_db *db, double space_amp)
+{
+    mutex_lock(&db->mu);
+    while (db->collect_amp != 0)
+        cond_wait(&db->state_cond, &db->mu);
+    db->collect_amp = space_amp;
+    background_wake_locked(db);
+    mutex_unlock(&db->mu);
+}
+
+static void goal_end(struct nokv_db *db)
+{
+    mutex_lock(&db->mu);
+    db->collect_amp = 0;
+    cond_broadcast(&db->state_cond);
+    mutex_unlock(&db->mu);
+}
+
 nokv_status nokv_vlog_collect(nokv_db *db, double space_amp)
 {
     if (space_amp != 0 && !(space_amp >= 1 && space_amp <= 1000))
         return FAIL(INVALID, "nokv_vlog_collect: a space amplification of %g; allowed are 0 and 1 to 1000", space_amp);
     TRY(nokv_flush(db));
-    mutex_lock(&db->mu);
-    db->collect_amp = space_amp != 0 ? space_amp : db->options.vlog_space_amp_max;
-    background_wake_locked(db);
-    mutex_unlock(&db->mu);
+    goal_begin(db, space_amp != 0 ? space_amp : db->options.vlog_space_amp_max);
     enum nokv_status status = nokv_wait_idle(db);
-    mutex_lock(&db->mu);
-    db->collect_amp = 0;
-    mutex_unlock(&db->mu);
+    goal_end(db);
     return status;
 }
 

@@ -214,6 +214,7 @@ nokv_status nokv_dump_file(const char *path, nokv_file_kind kind, nokv_dump_fn l
     enum nokv_status status = file_dump(&d, kind);
     if (status == NOKV_ERR_CORRUPT)
         dump_line(&d, "damaged: %s", status_message());
+    epoch_drain(); /* a table's reader goes when no other thread is inside a read any more, and uses io until then */
     io_destroy(io);
     return status;
 }

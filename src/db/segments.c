@@ -83,7 +83,8 @@ enum nokv_status segment_read_in_place(struct segment *s, const struct vlog_poin
 {
     struct vlog_reader *r;
     TRY(segment_reader(s, &r));
-    atomic_fetch_add_explicit(&s->reads[epoch_thread_index() % SEGMENT_SHARDS].count, 1, memory_order_relaxed);
+    /* any thread: an iterator may have come here from the one that made it */
+    atomic_fetch_add_explicit(&s->reads[epoch_any_thread_index() % SEGMENT_SHARDS].count, 1, memory_order_relaxed);
     return vlog_read_in_place(r, p, user_key, out_in_place);
 }
 

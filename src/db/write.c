@@ -62,23 +62,32 @@ enum nokv_status wal_create(struct nokv_db *db, uint64_t number, bool ahead, str
     return rlog_writer_create(&options, db->dir, out_writer);
 }
 
-/* The log before this one is durable, or will never be: rlog_hold's callback. */
+static bool is_sealing_locked(const struct nokv_db *db)
+{
+    for (size_t i = 0; i < db->old_log_count; i++)
+        if (db->old_logs[i].sealing)
+            return true;
+    return false;
+}
+
+/* The log before this one is durable, or will never be: rlog_hold's callback. Without background threads another call
+ * may be sealing it, or nobody is, and this one does. */
 static enum nokv_status wait_for_seal(void *arg)
 {
     struct nokv_db *db = arg;
-    background_run_inline(db);
     mutex_lock(&db->mu);
-    bool unsealed = true;
-    while (unsealed && atomic_load_explicit(&db->poisoned, memory_order_relaxed) == NOKV_OK) {
-        unsealed = atomic_load_explicit(&db->unsealed_logs, memory_order_relaxed) > 0;
-        if (unsealed && db->options.inline_background_work)
-            break;
-        if (unsealed)
+    while (atomic_load_explicit(&db->unsealed_logs, memory_order_relaxed) > 0 &&
+           atomic_load_explicit(&db->poisoned, memory_order_relaxed) == NOKV_OK) {
+        if (!db->options.inline_background_work || is_sealing_locked(db)) {
             cond_wait(&db->state_cond, &db->mu);
+            continue;
+        }
+        mutex_unlock(&db->mu);
+        background_run_inline(db);
+        mutex_lock(&db->mu);
     }
     mutex_unlock(&db->mu);
-    TRY(db_check_writable(db));
-    return unsealed ? FAIL(NO_MEMORY, "the log before could not be sealed: %s", db->soft_message) : NOKV_OK;
+    return db_check_writable(db);
 }
 
 /* Memtables that wait for their flush are bounded: wait for one to go, unless that failed for want of space. */

@@ -4,6 +4,7 @@
  * failed sync or log write, however well the disk is afterwards; reads go on; and reopening finds what was promised.
  */
 #include <errno.h>
+#include <sched.h>
 
 #include "db_fixture.h"
 
@@ -239,6 +240,62 @@ static void test_commit_survives_power_cut(void **state)
     }
 }
 
+/* As if another call, on another thread, were sealing a log. */
+static void foreign_seal_begin(nokv_db *db)
+{
+    mutex_lock(&db->mu);
+    OK(mem_grow(&db->old_logs, &db->old_log_capacity, db->old_log_count + 1, sizeof *db->old_logs));
+    memmove(db->old_logs + 1, db->old_logs, db->old_log_count * sizeof *db->old_logs);
+    db->old_logs[0] = (struct old_log){.writer = db->wal, .sealing = true};
+    db->old_log_count++;
+    atomic_fetch_add(&db->unsealed_logs, 1);
+    mutex_unlock(&db->mu);
+}
+
+static bool is_sync_under_way(nokv_db *db)
+{
+    mutex_lock(&db->sync_mu);
+    bool is = db->sync_running_log != 0;
+    mutex_unlock(&db->sync_mu);
+    return is;
+}
+
+/* It ends some time after somebody has begun a sync, which has to wait for it. */
+static void *foreign_seal_end(void *arg)
+{
+    nokv_db *db = arg;
+    for (int left = 1000; left > 0; left -= is_sync_under_way(db))
+        sched_yield();
+    mutex_lock(&db->mu);
+    db->old_log_count--;
+    memmove(db->old_logs, db->old_logs + 1, db->old_log_count * sizeof *db->old_logs);
+    atomic_fetch_sub(&db->unsealed_logs, 1);
+    cond_broadcast(&db->state_cond);
+    mutex_unlock(&db->mu);
+    return NULL;
+}
+
+/* Without background threads, a write that must become durable waits for the log before its own, which another call is
+ * just sealing; that is no failure. */
+static void test_seal_of_another_call(void **state)
+{
+    (void)state;
+    struct fixture f;
+    pthread_t other;
+    scene_init(&f);
+    foreign_seal_begin(f.db);
+    OK(nokv_flush(f.db)); /* the next log may not go to its file before */
+    OK(thread_create(&other, "sealer", foreign_seal_end, f.db));
+    kv_put_synced(f.db, 10, 1);
+    thread_join(other);
+    check_ten(&f);
+    fixture_power_cut(&f);
+    fixture_open(&f);
+    check_ten(&f);
+    kv_check(f.db, 10, 1);
+    fixture_deinit(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -251,6 +308,7 @@ int main(void)
         cmocka_unit_test(test_memtables_are_bounded),
         cmocka_unit_test(test_failed_close),
         cmocka_unit_test(test_commit_survives_power_cut),
+        cmocka_unit_test(test_seal_of_another_call),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -192,6 +192,45 @@ static void test_views_keep_segments(void **state)
     }
 }
 
+struct handed {
+    nokv_iter *it;
+    uint64_t shown; /* sound values */
+};
+
+static void *handed_walk(void *arg)
+{
+    struct handed *h = arg;
+    for (nokv_iter_first(h->it); nokv_iter_valid(h->it); nokv_iter_next(h->it)) {
+        nokv_slice value = nokv_iter_value(h->it);
+        h->shown += sized_is(h->shown, 1, home_sizes[h->shown % 3], value.data, value.size);
+    }
+    nokv_iter_destroy(h->it);
+    return NULL;
+}
+
+/* An iterator that one thread made is used and ended by another one, which has never read anything, whichever way
+ * values are read. */
+static void test_iterator_changes_threads(void **state)
+{
+    (void)state;
+    static const nokv_vlog_read ways[] = {NOKV_VLOG_READ_AUTO, NOKV_VLOG_READ_MMAP, NOKV_VLOG_READ_PREAD};
+    for (size_t w = 0; w < ARRAY_COUNT(ways); w++) {
+        struct fixture f;
+        struct handed h = {0};
+        pthread_t other;
+        values_init(&f);
+        f.options.vlog_read = ways[w];
+        fixture_open(&f);
+        all_put(&f, 1);
+        settle(f.db);
+        OK(nokv_iter_create(f.db, NULL, &h.it));
+        OK(thread_create(&other, "other", handed_walk, &h));
+        thread_join(other);
+        assert_int_equal(h.shown, KEYS);
+        fixture_deinit(&f);
+    }
+}
+
 /* A walk that asks for keys and sizes, and verifies their order, opens and reads nothing of the value log. */
 static void test_key_scan_reads_no_value(void **state)
 {
@@ -452,6 +491,7 @@ int main(void)
         cmocka_unit_test(test_option_changes),
         cmocka_unit_test(test_pinned_value),
         cmocka_unit_test(test_views_keep_segments),
+        cmocka_unit_test(test_iterator_changes_threads),
         cmocka_unit_test(test_key_scan_reads_no_value),
         cmocka_unit_test(test_missing_segment),
         cmocka_unit_test(test_flipped_value),
