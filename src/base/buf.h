@@ -12,7 +12,8 @@ struct buf {
 };
 
 void buf_deinit(struct buf *b);
-/* Make room for `extra` more bytes and return where they go; the caller then adds to b->size. NULL: out of memory. */
+/* Make room for `extra` more bytes and return where they go; the caller then adds to b->size. NULL: out of memory.
+ * REQUIRES: extra > 0, or b has memory. */
 uint8_t *buf_reserve(struct buf *b, size_t extra);
 enum nokv_status buf_append(struct buf *b, const void *data, size_t size) MUST_CHECK;
 enum nokv_status buf_append_varint(struct buf *b, uint64_t v) MUST_CHECK;

@@ -322,12 +322,16 @@ enum nokv_status manifest_append(struct manifest *m, const struct edit *edit)
         return FAIL(TOO_LARGE, "an edit of %zu bytes does not fit a MANIFEST record", m->scratch.size);
     struct slice payload = buf_slice(&m->scratch);
     TRY(rlog_append(m->log, &payload, 1));
-    atomic_store_explicit(&m->bytes, rlog_end(m->log), memory_order_relaxed);
     /* From here on the record may be on the medium: a full disk found by the sync is no reason to try again. */
     enum nokv_status status = rlog_sync(m->log);
     if (status == NOKV_ERR_NO_SPACE || status == NOKV_ERR_NO_MEMORY)
         return FAIL(IO, "the MANIFEST could not be synced: %s", status_message());
-    return status;
+    TRY(status);
+    /* Without it damage to this edit, the last one, would pass for a torn tail, and its tables for left-overs. The edit
+     * is durable: that the mark could not be written is a failure of the next one. */
+    (void)!rlog_write_mark(m->log);
+    atomic_store_explicit(&m->bytes, rlog_end(m->log), memory_order_relaxed);
+    return NOKV_OK;
 }
 
 void manifest_destroy(struct manifest *m)

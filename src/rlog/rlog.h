@@ -87,6 +87,9 @@ enum nokv_status rlog_seal(struct rlog_writer *w) MUST_CHECK;
  * does not fit then, and every flush, sync and seal, first calls `wait(arg)`, which returns once it is. NULL: release.
  */
 void rlog_hold(struct rlog_writer *w, enum nokv_status (*wait)(void *arg), void *arg);
+/* Say in the log, now and not with the next record, that it is durable up to where it was last synced: damage to its
+ * last record is then told from a torn tail. Moved to the file, not synced. */
+enum nokv_status rlog_write_mark(struct rlog_writer *w) MUST_CHECK;
 /*
  * Group commit without holding the caller's lock over the sync: under the lock `end = rlog_end(w)` and rlog_flush(w);
  * without it io_sync(rlog_file(w)), while others append; under it again rlog_mark_synced(w, end), or after a failure

@@ -446,6 +446,17 @@ enum nokv_status rlog_sync(struct rlog_writer *w)
     return NOKV_OK;
 }
 
+enum nokv_status rlog_write_mark(struct rlog_writer *w)
+{
+    TRY(check_usable(w));
+    ASSERT(!w->detached);
+    if (!w->mark_synced)
+        return NOKV_OK;
+    TRY(append_mark(w, RLOG_SYNCED)); /* there is room: [I3] */
+    w->mark_synced = false;
+    return rlog_flush(w);
+}
+
 enum nokv_status rlog_detach(struct rlog_writer *w)
 {
     TRY(rlog_flush(w));

@@ -81,7 +81,7 @@ enum cli_exit cli_parse(const struct cli_command *command, int argc, char **argv
     *out_args = (struct cli_args){.command = command};
     *out_done = false;
     opterr = 0;
-    optind = 1;
+    optind = 0; /* GNU: as if nothing had been parsed before */
     int found;
     while ((found = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
         if (found == 'h') {

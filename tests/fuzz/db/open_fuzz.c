@@ -6,14 +6,12 @@
  *
  * Input: one byte of choices (bits 0 and 1: which database; 2: right checksums on what was patched; 3: read-only
  * first), then patches (../lsm/disk_fuzz.h). The databases: closed, with tables on two levels and a log; killed, with
- * records that only the shared buffer has; killed after a flush.
+ * records that only the shared buffer has; killed after a flush. The mutator changes one of the patches.
  */
 #include "../lsm/disk_fuzz.h"
 #include "db/db.h"
 
 enum { DATABASES = 3, SEAL = 4, READ_ONLY = 8, PATCHES_MAX = 6, KEYS = 40 };
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static nokv_options options_make(void)
 {
@@ -133,4 +131,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     io_destroy(io);
     sim_destroy(sim);
     return 0;
+}
+
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned seed)
+{
+    uint64_t random = seed;
+    return fuzz_mutate_units(data, size, max_size, 1, PATCH_BYTES, &random);
 }

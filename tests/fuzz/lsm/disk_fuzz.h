@@ -7,11 +7,12 @@
 #define TESTS_FUZZ_LSM_DISK_FUZZ_H
 
 #include <inttypes.h>
-#include <stdio.h>
 
+#include "../fuzz.h"
+#include "../rlog/log_fuzz.h"
 #include "../sst/sst_fuzz.h"
+#include "io/sim.h"
 #include "lsm/names.h"
-#include "rlog/format.h"
 
 enum { DISK_FILES_MAX = 16, DISK_FILE_BYTES_MAX = 1 << 17, PATCH_BYTES = 4 };
 
@@ -52,22 +53,6 @@ static inline void reseal_current(uint8_t *bytes, size_t size)
     memcpy(space + 1, hex, 16);
 }
 
-/* Of the file header, and of the records as far as their lengths lead. */
-static inline void reseal_log(uint8_t *bytes, size_t size, uint64_t number)
-{
-    if (size < RLOG_FILE_HEADER)
-        return;
-    put_u32(bytes + 60, checksum32(bytes, 60, 0));
-    struct log_id id = {.number = number, .salt = format_file_salt(bytes)};
-    for (size_t off = RLOG_FILE_HEADER; size - off >= RLOG_RECORD_HEADER;) {
-        uint32_t length = get_u32(bytes + off + RECORD_LENGTH);
-        if (length > RLOG_PAYLOAD_MAX || record_size(length) > size - off || get_u32(bytes + off + 8) == 0)
-            return;
-        put_u32(bytes + off, record_checksum(bytes + off, length, record_seed(id, off)));
-        off += record_size(length);
-    }
-}
-
 static inline void reseal(const struct disk_file *f, uint8_t *bytes)
 {
     uint64_t number;
@@ -77,7 +62,7 @@ static inline void reseal(const struct disk_file *f, uint8_t *bytes)
         break;
     case FILE_WAL:
     case FILE_MANIFEST:
-        reseal_log(bytes, f->size, number);
+        log_reseal(bytes, f->size, number);
         break;
     case FILE_SST:
         fuzz_seal(bytes, f->size);

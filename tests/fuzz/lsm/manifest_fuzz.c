@@ -4,14 +4,13 @@
  *
  * Input: one byte of choices, then either patches (disk_fuzz.h), or, with choice EDIT, the payload of one more edit,
  * which stands in the MANIFEST with a right checksum. Whatever is recovered must be a sound version: levels above 0
- * disjoint.
+ * disjoint. The mutator changes patches one by one, or the fields of the edit.
  */
 #include "disk_fuzz.h"
+#include "edit_pieces.h"
 #include "lsm/manifest.h"
 
 enum { SEAL = 1, EDIT = 2, PATCHES_MAX = 8 };
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void obsolete(struct table_env *env, uint64_t number)
 {
@@ -139,4 +138,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     io_destroy(io);
     sim_destroy(sim);
     return 0;
+}
+
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned seed)
+{
+    uint64_t random = seed;
+    struct fuzz_pieces p;
+    if (size < 1 || !(data[0] & EDIT))
+        return fuzz_mutate_units(data, size, max_size, 1, PATCH_BYTES, &random);
+    pieces_begin(&p, data, 1, size, max_size);
+    edit_split(&p);
+    edit_change(&p, &random);
+    return p.size;
 }

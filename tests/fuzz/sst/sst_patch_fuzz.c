@@ -1,19 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The input is a list of changes to a sound table: four bytes each (position, how, value); the table then gets right
- * checksums, so that every change reaches the code behind them. The first byte chooses one of two tables.
+ * sst_patch_fuzz.c - the input is a list of changes to a sound table: four bytes each (position, how, value); the table
+ * then gets right checksums, so that every change reaches the code behind them. The first byte chooses one of two
+ * tables. The mutator changes one of the changes.
  */
-#include "sst_fuzz.h"
+#include "io/sim.h"
+#include "table_fuzz.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-enum { TABLE_BYTES_MAX = 1 << 18, TABLES = 2, KEYS = 6 };
+enum { TABLE_BYTES_MAX = 1 << 18, TABLES = 3, KEYS = 6 };
 
 struct base_table {
     uint8_t *data;
     size_t size;
     struct slice keys[KEYS];
 };
+
+/* Blocks of one page, so many that the index has two levels and a walk reads ahead. */
+static void table_fill_blocks(struct sst_builder *b)
+{
+    static uint8_t value[3900];
+    for (unsigned i = 0; i < 40; i++) {
+        const uint8_t key[] = {'b', (uint8_t)(i * 5), 'k'};
+        struct ikey ikey = {.user = slice_make(key, sizeof key), .tag = key_tag(1 + i, KEY_VALUE)};
+        fuzz_require(sst_builder_add(b, ikey, slice_make(value, sizeof value)) == NOKV_OK);
+    }
+}
 
 static void table_fill(struct sst_builder *b, int which)
 {
@@ -40,7 +51,10 @@ static void table_make(struct base_table *t, int which)
     struct io_file *file = NULL;
     fuzz_require(sim_create(&(struct sim_options){.seed = 1}, &sim) == NOKV_OK && sim_io_create(sim, &io) == NOKV_OK);
     fuzz_require(sst_builder_create(io, "t", IO_FLUSH, IO_STD, 7, &options, &b) == NOKV_OK);
-    table_fill(b, which);
+    if (which == 2)
+        table_fill_blocks(b);
+    else
+        table_fill(b, which);
     fuzz_require(sst_builder_finish(b, &info) == NOKV_OK && info.file_bytes <= TABLE_BYTES_MAX);
     sst_builder_destroy(b);
     t->size = info.file_bytes;
@@ -63,7 +77,7 @@ static const struct base_table *table_get(int which)
         t->keys[1] = slice_make(long_key, 16);
         t->keys[2] = slice_make(long_key, 15);
         t->keys[3] = slice_make("\0\0", 2);
-        t->keys[4] = slice_make("\x40\x80\x80", 3);
+        t->keys[4] = which == 2 ? slice_make("b\x64k", 3) : slice_make("\x40\x80\x80", 3);
         t->keys[5] = slice_make("\xff\xff", 2);
     }
     return t;
@@ -88,4 +102,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fuzz_table(patched, t->size, t->keys, KEYS);
     free(patched);
     return 0;
+}
+
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned seed)
+{
+    uint64_t random = seed;
+    return fuzz_mutate_units(data, size, max_size, 1, 4, &random);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * vlog_rescue_fuzz.c - any bytes in shared buffers, and any part of a segment in the file, on the simulated disk.
+ * vlog_rescue_fuzz.c - any bytes in shared buffers, and any part of a segment in the file.
  *
  * A segment of a few records is known. Input: one byte of choices; two bytes of how long the file is; for each of the
  * four buffers a page and a size that it claims, and gets the right bytes of; then pokes of four bytes: where, in file
@@ -9,25 +9,16 @@
  * Checked besides not crashing: a record is sound exactly when all of its bytes are right in the file, or in the file
  * overlaid with what is claimed; a value that comes out is the record's; a repair writes what was overlaid of sound
  * records and nothing else; pointers to anything else are not sound.
+ *
+ * The mutator changes a claim, a poke, or where the file ends.
  */
-#include <stdio.h>
-#include <stdlib.h>
-
-#include "io/sim.h"
+#include "../fuzz.h"
+#include "../memory_io.h"
 #include "vlog/shared.h"
 
 enum { REPAIR = 1, NO_BUFFERS = 2 };
-enum { NUMBER = 7, SALT = 99, RECORDS = 7, IMAGE_MAX = 400000, HEAD = 3, CLAIM_INPUT = 3, POKE = 4 };
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void must(bool condition, const char *what)
-{
-    if (!condition) {
-        fprintf(stderr, "%s: %s\n", what, status_message());
-        abort();
-    }
-}
+enum { BUFFER = VLOG_BUFFER_MIN };
+enum { NUMBER = 7, SALT = 99, RECORDS = 7, IMAGE_MAX = 1 << 17, HEAD = 3, CLAIM_INPUT = 3, POKE = 4 };
 
 /* ---- what is right --------------------------------------------------------------------------------------------- */
 
@@ -54,12 +45,12 @@ static void truth_add(struct truth *t, unsigned index, uint64_t value_size)
         put_u32(sums + i * VLOG_CHUNK_SUM,
                 chunk_sum(chunk_raw_sum(value + i * VLOG_CHUNK, chunk_size(value_size, i), seed), seed, t->size, i));
     t->size += vlog_record_size(key.size, value_size);
-    must(t->size < IMAGE_MAX, "image");
+    fuzz_must(t->size < IMAGE_MAX, "image");
 }
 
 static const struct truth *truth_get(void)
 {
-    static const uint64_t sizes[RECORDS] = {700, 0, 5000, 66000, 1, 131072, 900};
+    static const uint64_t sizes[RECORDS] = {700, 0, 5000, 66000, 1, 300, 900};
     static struct truth t;
     if (t.size != 0)
         return &t;
@@ -75,7 +66,8 @@ static const struct truth *truth_get(void)
 struct left {
     uint8_t file[IMAGE_MAX];
     size_t file_size;
-    uint8_t *shared;
+    uint8_t overlaid[IMAGE_MAX]; /* the file with what is claimed; where there is nothing, a wrong byte */
+    uint8_t shared[BUFFER_COUNT * (BUFFER + PAGE_BYTES) + PAGE_BYTES];
     struct shared_claim claims[BUFFER_COUNT]; /* on this segment */
     unsigned claim_count;
 };
@@ -88,43 +80,59 @@ static void poke(struct left *l, const uint8_t *p)
     else if (kind == 1)
         l->shared[where % PAGE_BYTES] ^= p[3];
     else
-        l->shared[(where + (kind - 2) * (VLOG_BUFFER_MAX + PAGE_BYTES)) % vlog_shared_bytes(VLOG_BUFFER_MAX)] ^= p[3];
+        l->shared[(where + (kind - 2) * (BUFFER + PAGE_BYTES)) % vlog_shared_bytes(BUFFER)] ^= p[3];
 }
 
 static void buffer_fill(struct left *l, const struct truth *t, unsigned index, const uint8_t *input)
 {
-    uint64_t off = (1 + (uint64_t)input[0] % 64) * PAGE_BYTES, size = get_u16(input + 1) * 4ull;
+    uint64_t off = (1 + (uint64_t)input[0] % 32) * PAGE_BYTES, size = get_u16(input + 1) * 4ull;
     shared_claim_begin(shared_claim_at(l->shared, index), NUMBER, off);
     shared_claim_grow(shared_claim_at(l->shared, index), (uint32_t)size);
     if (off < t->size)
-        memcpy(shared_buffer(l->shared, VLOG_BUFFER_MAX, index), t->bytes + off, u64_min(size, t->size - off));
+        memcpy(shared_buffer(l->shared, BUFFER, index), t->bytes + off, u64_min(u64_min(size, t->size - off), BUFFER));
+}
+
+/* What file and claims make together; of claims that overlap the first counts. */
+static void overlay(struct left *l, const struct truth *t)
+{
+    for (size_t i = l->file_size; i < t->size; i++)
+        l->overlaid[i] = (uint8_t)~t->bytes[i];
+    memcpy(l->overlaid, l->file, l->file_size);
+    for (unsigned i = l->claim_count; i > 0; i--) {
+        const struct shared_claim *c = &l->claims[i - 1];
+        if (c->off < IMAGE_MAX)
+            memcpy(l->overlaid + c->off, c->data, u64_min(c->size, IMAGE_MAX - c->off));
+    }
 }
 
 static struct left *left_make(const struct truth *t, const uint8_t *data, size_t size)
 {
-    struct left *l = calloc(1, sizeof *l);
-    must(l != NULL && (l->shared = calloc(1, vlog_shared_bytes(VLOG_BUFFER_MAX))) != NULL, "calloc");
+    static struct left left;
+    struct left *l = &left;
+    l->claim_count = 0;
+    memset(l->file, 0, sizeof l->file);
+    memset(l->shared, 0, sizeof l->shared);
     l->file_size = u64_min(VLOG_FIRST + get_u16(data + 1) * 4ull, t->size);
     memcpy(l->file, t->bytes, l->file_size);
-    shared_init(l->shared, VLOG_BUFFER_MAX);
+    shared_init(l->shared, BUFFER);
     size_t at = HEAD;
     for (unsigned i = 0; i < BUFFER_COUNT && at + CLAIM_INPUT <= size; i++, at += CLAIM_INPUT)
         buffer_fill(l, t, i, data + at);
     for (; at + POKE <= size; at += POKE)
         poke(l, data + at);
     uint32_t bytes = shared_buffer_bytes(l->shared);
-    if (bytes != 0 && bytes != VLOG_BUFFER_MAX) /* another layout, of which nothing here would be true */
-        shared_init(l->shared, bytes = VLOG_BUFFER_MAX);
+    if (bytes != 0 && bytes != BUFFER) /* another layout, of which nothing here would be true */
+        shared_init(l->shared, bytes = BUFFER);
     for (unsigned i = 0; i < BUFFER_COUNT && bytes != 0 && !(data[0] & NO_BUFFERS); i++) {
         struct shared_claim c;
-        if (!shared_claim_decode(l->shared, VLOG_BUFFER_MAX, i, &c))
+        if (!shared_claim_decode(l->shared, BUFFER, i, &c))
             continue;
-        must(c.size <= VLOG_BUFFER_MAX && c.off % PAGE_BYTES == 0 && c.off <= VLOG_OFF_MAX, "limits of a claim");
-        must(c.data >= l->shared && c.data + c.size <= l->shared + vlog_shared_bytes(VLOG_BUFFER_MAX),
-             "bytes of a claim");
+        fuzz_must(c.size <= BUFFER && c.off % PAGE_BYTES == 0 && c.off <= VLOG_OFF_MAX, "limits of a claim");
+        fuzz_must(c.data >= l->shared && c.data + c.size <= l->shared + vlog_shared_bytes(BUFFER), "bytes of a claim");
         if (c.segment == NUMBER)
             l->claims[l->claim_count++] = c;
     }
+    overlay(l, t);
     return l;
 }
 
@@ -146,14 +154,7 @@ static int claimed(const struct left *l, uint64_t off)
 
 static bool is_right_overlaid(const struct left *l, const struct truth *t, uint64_t off, uint64_t end)
 {
-    for (; off < end; off++) {
-        int byte = claimed(l, off);
-        if (byte < 0 && off < l->file_size)
-            byte = l->file[off];
-        if (byte != t->bytes[off])
-            return false;
-    }
-    return true;
+    return memcmp(l->overlaid + off, t->bytes + off, end - off) == 0;
 }
 
 static void repair_expected(struct left *l, uint64_t off, uint64_t end)
@@ -175,13 +176,15 @@ static void check_record(struct vlog_rescue *r, struct left *l, const struct tru
     struct slice value;
     uint64_t off = t->pointers[i].off, end = off + vlog_record_size(key.size, t->pointers[i].value_size);
     bool in_file = is_right(l, t, off, end), with_buffers = is_right_overlaid(l, t, off, end);
-    must(vlog_rescue_record(r, &t->pointers[i], key, &sound, &value) == NOKV_OK, "rescue");
-    must(sound == (in_file || with_buffers), "sound or not");
-    must((value.data != NULL) == (sound && !in_file && !repair), "a value or none");
+    fuzz_must(vlog_rescue_record(r, &t->pointers[i], key, &sound, &value) == NOKV_OK, "rescue");
+    fuzz_must(sound == (in_file || with_buffers), "sound or not");
+    fuzz_must((value.data != NULL) == (sound && !in_file && !repair), "a value or none");
     if (value.data != NULL)
-        must(slice_equal(value, slice_make(t->bytes + t->value_off[i], t->pointers[i].value_size)), "wrong value");
-    if (sound && !in_file && repair)
+        fuzz_must(slice_equal(value, slice_make(t->bytes + t->value_off[i], t->pointers[i].value_size)), "wrong value");
+    if (sound && !in_file && repair) {
         repair_expected(l, off, end);
+        overlay(l, t);
+    }
 }
 
 static void check_others(struct vlog_rescue *r, const uint8_t *data, size_t size)
@@ -192,53 +195,80 @@ static void check_others(struct vlog_rescue *r, const uint8_t *data, size_t size
                                  .off = get_u16(data + i) * 8ull,
                                  .value_size = get_u32(data + i + 2) >> data[i + 6] % 32};
         p.value_size = (uint32_t)u64_min(p.value_size, KEY_VALUE_SIZE_MAX);
-        must(vlog_rescue_record(r, &p, slice_make("other", data[i + 7] % 6), &sound, NULL) == NOKV_OK, "other");
-        must(!sound, "another record");
+        fuzz_must(vlog_rescue_record(r, &p, slice_make("other", data[i + 7] % 6), &sound, NULL) == NOKV_OK, "other");
+        fuzz_must(!sound, "another record");
     }
 }
 
-static void check_file(struct io *io, const struct left *l)
+static void check_file(const struct left *l)
 {
-    struct io_file *file = NULL;
-    uint64_t size = 0;
-    uint8_t *bytes = malloc(IMAGE_MAX);
-    must(io_open(io, "v", IO_OTHER, IO_STD, IO_READ, &file) == NOKV_OK && io_size(file, &size) == NOKV_OK, "open");
-    must(size == l->file_size && bytes != NULL, "the file's size");
-    must(io_pread_exact(file, bytes, size, 0) == NOKV_OK && memcmp(bytes, l->file, size) == 0, "the file's bytes");
-    must(io_close(file) == NOKV_OK, "close");
-    free(bytes);
+    fuzz_must(slice_equal(memory_io_get("v"), slice_make(l->file, l->file_size)), "the file");
 }
 
-static void run(struct io *io, struct left *l, const struct truth *t, const uint8_t *data, size_t size)
+static void run(struct left *l, const struct truth *t, const uint8_t *data, size_t size)
 {
-    struct io_file *file = NULL;
     struct vlog_rescue *r = NULL;
     bool repair = data[0] & REPAIR;
-    struct slice shared = slice_make(l->shared, data[0] & NO_BUFFERS ? 0 : vlog_shared_bytes(VLOG_BUFFER_MAX));
-    must(io_open(io, "v", IO_VLOG, IO_STD, IO_WRITE | IO_CREATE, &file) == NOKV_OK, "create");
-    must(io_pwrite(file, l->file, l->file_size, 0) == NOKV_OK && io_close(file) == NOKV_OK, "write");
-    must(vlog_rescue_open(io, "v", NUMBER, shared, repair, &r) == NOKV_OK, "rescue open");
+    struct slice shared = slice_make(l->shared, data[0] & NO_BUFFERS ? 0 : sizeof l->shared);
+    memory_io_put("v", l->file, l->file_size);
+    fuzz_must(vlog_rescue_open(memory_io(), "v", NUMBER, shared, repair, &r) == NOKV_OK, "rescue open");
     check_others(r, data, size);
     for (unsigned i = 0; i < RECORDS; i++)
         check_record(r, l, t, (i + data[0] / 4) % RECORDS, repair);
-    must(vlog_rescue_sync(r) == NOKV_OK, "sync");
+    fuzz_must(vlog_rescue_sync(r) == NOKV_OK, "sync");
     vlog_rescue_close(r);
-    check_file(io, l);
+    check_file(l);
+}
+
+/* As much memory as there is, or one allocation less: then an error, or the same answer. */
+static void check_short_of_memory(struct left *l, const struct truth *t, uint64_t allocation)
+{
+    struct vlog_rescue *r = NULL;
+    bool sound;
+    struct slice value;
+    memory_io_put("v", l->file, l->file_size);
+    mem_fail_after(allocation);
+    enum nokv_status status =
+        vlog_rescue_open(memory_io(), "v", NUMBER, slice_make(l->shared, sizeof l->shared), false, &r);
+    for (unsigned i = 0; i < RECORDS && status == NOKV_OK; i++)
+        status = vlog_rescue_record(r, &t->pointers[i], key, &sound, &value);
+    mem_fail_after(UINT64_MAX);
+    fuzz_must(status == NOKV_OK || status == NOKV_ERR_NO_MEMORY, "another answer with little memory");
+    vlog_rescue_close(r);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+    uint64_t allocation;
     if (size < HEAD)
         return 0;
-    struct sim *sim = NULL;
-    struct io *io = NULL;
     const struct truth *t = truth_get();
     struct left *l = left_make(t, data, size);
-    must(sim_create(&(struct sim_options){.seed = 1}, &sim) == NOKV_OK && sim_io_create(sim, &io) == NOKV_OK, "sim");
-    run(io, l, t, data, size);
-    io_destroy(io);
-    sim_destroy(sim);
-    free(l->shared);
-    free(l);
+    if (fuzz_short_of_memory(data, size, &allocation))
+        check_short_of_memory(l, t, allocation);
+    run(l, t, data, size);
     return 0;
+}
+
+/* Claims, then pokes: one of either is another one. */
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned seed)
+{
+    uint64_t random = seed;
+    size_t claims = HEAD + BUFFER_COUNT * CLAIM_INPUT;
+    if (size < claims || fuzz_draw(&random, 4) == 0)
+        return LLVMFuzzerMutate(data, size, max_size);
+    size_t at = HEAD + CLAIM_INPUT * fuzz_draw(&random, BUFFER_COUNT);
+    switch (fuzz_draw(&random, 4)) {
+    case 0:
+        data[at] = (uint8_t)fuzz_draw(&random, 32);
+        return size;
+    case 1:
+        put_u16(data + at + 1, (uint16_t)(fuzz_draw(&random, 2) ? BUFFER / 4 : fuzz_draw(&random, BUFFER / 4 + 1)));
+        return size;
+    case 2:
+        put_u16(data + 1, (uint16_t)fuzz_draw(&random, IMAGE_MAX / 4));
+        return size;
+    default:
+        return fuzz_mutate_units(data, size, max_size, claims, POKE, &random);
+    }
 }

@@ -1,33 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * vlog_segment_fuzz.c - any bytes as the records of a segment, on the simulated disk: scanned, salvaged and read.
+ * vlog_segment_fuzz.c - any bytes as the records of a segment: scanned, salvaged and read.
  *
  * Input: one byte of choices, one that picks header or footer damage, then the bytes from the first record on. Header
  * and (with SEALED) footer pages are put around them. With REHASH every record that a walk meets gets the checksums
  * that it should have, and the footer right counts: otherwise next to no input would get past the checksums.
  *
  * Checked besides not crashing: every byte is counted once; a second scan says the same; what a scan shows, a reader
- * reads alike by every model, whole and in parts; what a scan without salvage accepts, a salvage shows too.
+ * reads alike by every model, whole and in parts; what a scan without salvage accepts, a salvage shows too. With too
+ * little memory a scan says the same, or NO_MEMORY.
+ *
+ * The mutator moves whole records about, changes key or value of one, and gives it the sizes that fit.
  */
-#include <stdio.h>
-#include <stdlib.h>
-
+#include "../fuzz.h"
+#include "../memory_io.h"
 #include "base/epoch.h"
-#include "io/sim.h"
 #include "vlog/format.h"
 
 enum { REHASH = 1, SEALED = 2, SALVAGE = 4, MUST_BE_SEALED = 8, POKE = 16 };
-enum { NUMBER = 7, SALT = 99, INPUT_MAX = 300000 };
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void must(bool condition, const char *what)
-{
-    if (!condition) {
-        fprintf(stderr, "%s: %s\n", what, status_message());
-        abort();
-    }
-}
+enum { NUMBER = 7, SALT = 99, HEAD = 2, INPUT_MAX = 300000 };
 
 /* ---- the file -------------------------------------------------------------------------------------------------- */
 
@@ -72,7 +63,7 @@ static struct image image_make(unsigned choices, uint8_t poke, const uint8_t *da
     uint64_t end = PAGE_BYTES + size - size % VLOG_ALIGN, footer_off = align_up(end, PAGE_BYTES);
     struct segment_footer f = {.id = {.number = NUMBER, .salt = SALT}, .end = end};
     struct image image = {.bytes = calloc(1, footer_off + PAGE_BYTES), .size = PAGE_BYTES + size};
-    must(image.bytes != NULL, "calloc");
+    fuzz_must(image.bytes != NULL, "calloc");
     if (size != 0)
         memcpy(image.bytes + PAGE_BYTES, data, choices & SEALED ? end - PAGE_BYTES : size);
     format_header_page(image.bytes, f.id);
@@ -88,14 +79,6 @@ static struct image image_make(unsigned choices, uint8_t poke, const uint8_t *da
     return image;
 }
 
-static void store(struct io *io, const struct image *image)
-{
-    struct io_file *file;
-    must(io_open(io, "v", IO_VLOG, IO_STD, IO_WRITE | IO_CREATE, &file) == NOKV_OK, "open");
-    must(io_pwrite(file, image->bytes, image->size, 0) == NOKV_OK, "write");
-    must(io_close(file) == NOKV_OK, "close");
-}
-
 /* ---- reading --------------------------------------------------------------------------------------------------- */
 
 struct reading {
@@ -108,18 +91,18 @@ static void read_record(struct vlog_reader *const readers[], const struct vlog_r
 {
     const struct vlog_pointer p = {.segment = NUMBER, .off = record->off, .value_size = (uint32_t)record->value_size};
     uint8_t *copy = malloc(value.size + 1);
-    must(copy != NULL, "malloc");
+    fuzz_must(copy != NULL, "malloc");
     for (int m = VLOG_READ_AUTO; m <= VLOG_READ_URING; m++) {
         struct slice in_place;
         if (readers[m] == NULL)
             continue;
-        must(vlog_read(readers[m], &p, record->key.user, 0, copy, value.size) == NOKV_OK, "read");
-        must(slice_equal(slice_make(copy, value.size), value), "read differs");
+        fuzz_must(vlog_read(readers[m], &p, record->key.user, 0, copy, value.size) == NOKV_OK, "read");
+        fuzz_must(slice_equal(slice_make(copy, value.size), value), "read differs");
         uint64_t off = value.size / 3, part = value.size / 2;
-        must(vlog_read(readers[m], &p, record->key.user, off, copy, part) == NOKV_OK, "read of a part");
-        must(part == 0 || memcmp(copy, value.data + off, part) == 0, "part differs");
-        must(vlog_read_in_place(readers[m], &p, record->key.user, &in_place) == NOKV_OK, "in place");
-        must(in_place.data == NULL || slice_equal(in_place, value), "in place differs");
+        fuzz_must(vlog_read(readers[m], &p, record->key.user, off, copy, part) == NOKV_OK, "read of a part");
+        fuzz_must(part == 0 || memcmp(copy, value.data + off, part) == 0, "part differs");
+        fuzz_must(vlog_read_in_place(readers[m], &p, record->key.user, &in_place) == NOKV_OK, "in place");
+        fuzz_must(in_place.data == NULL || slice_equal(in_place, value), "in place differs");
     }
     free(copy);
 }
@@ -140,7 +123,7 @@ static struct reading scan(struct io *io, unsigned choices, uint64_t value_size_
     out.status = vlog_scan_open(&o, &s);
     while (out.status == NOKV_OK && (out.status = vlog_scan_next(s, &record, &more)) == NOKV_OK && more) {
         out.hash = checksum64(record.key.user.data, record.key.user.size, out.hash ^ record.off ^ record.key.tag);
-        must((record.value.data != NULL) == (record.value_size <= value_size_max), "shown or not");
+        fuzz_must((record.value.data != NULL) == (record.value_size <= value_size_max), "shown or not");
         if (readers != NULL && record.value.data != NULL)
             read_record(readers, &record, record.value);
     }
@@ -173,32 +156,110 @@ static void check(struct io *io, unsigned choices, size_t file_size, const uint8
             read_anything(readers[m], data, size);
     struct reading whole = scan(io, choices, KEY_VALUE_SIZE_MAX, readers);
     struct reading keys = scan(io, choices, 10, NULL);
-    must(whole.status == keys.status && whole.hash == keys.hash, "the scans differ");
+    fuzz_must(whole.status == keys.status && whole.hash == keys.hash, "the scans differ");
     struct vlog_scan_totals t = whole.totals;
     if (whole.status == NOKV_OK) {
         uint64_t counted = t.record_bytes + t.padding_bytes + t.unfinished_bytes + t.damaged_bytes;
-        must(counted <= file_size && counted + 3 * PAGE_BYTES > file_size, "not every byte is counted once");
+        fuzz_must(counted <= file_size && counted + 3 * PAGE_BYTES > file_size, "not every byte is counted once");
         struct reading salvaged = scan(io, choices | SALVAGE, 0, NULL);
-        must(salvaged.status == NOKV_OK && salvaged.hash == whole.hash, "the salvage differs");
+        fuzz_must(salvaged.status == NOKV_OK && salvaged.hash == whole.hash, "the salvage differs");
     }
     for (int m = VLOG_READ_AUTO; m <= VLOG_READ_URING; m++)
         vlog_reader_unref(readers[m]);
 }
 
+static void check_short_of_memory(struct io *io, unsigned choices, uint64_t allocation)
+{
+    struct reading wanted = scan(io, choices, 10, NULL);
+    mem_fail_after(allocation);
+    struct reading found = scan(io, choices, 10, NULL);
+    mem_fail_after(UINT64_MAX);
+    fuzz_must(found.status == NOKV_ERR_NO_MEMORY || (found.status == wanted.status && found.hash == wanted.hash),
+              "another answer with little memory");
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    if (size < 2 || size > INPUT_MAX)
+    uint64_t allocation;
+    if (size < HEAD || size > INPUT_MAX)
         return 0;
-    struct sim *sim = NULL;
-    struct io *io = NULL;
-    must(epoch_register() == NOKV_OK, "register");
-    must(sim_create(&(struct sim_options){.seed = 1}, &sim) == NOKV_OK && sim_io_create(sim, &io) == NOKV_OK, "sim");
-    struct image image = image_make(data[0], data[1], data + 2, size - 2);
-    store(io, &image);
-    check(io, data[0], image.size, data + 2, size - 2);
+    fuzz_must(epoch_register() == NOKV_OK, "register");
+    struct image image = image_make(data[0], data[1], data + HEAD, size - HEAD);
+    memory_io_put("v", image.bytes, image.size);
+    if (fuzz_short_of_memory(data, size, &allocation))
+        check_short_of_memory(memory_io(), data[0], allocation);
+    check(memory_io(), data[0], image.size, data + HEAD, size - HEAD);
     epoch_drain();
-    io_destroy(io);
-    sim_destroy(sim);
     free(image.bytes);
     return 0;
+}
+
+/* ---- the mutator ------------------------------------------------------------------------------------------------ */
+
+/* One piece per record or padding, as far as their headers lead; the rest is one. */
+static void segment_split(struct fuzz_pieces *p)
+{
+    for (size_t off = p->head; p->size - off >= VLOG_RECORD_HEADER; off = p->ends[p->count - 1]) {
+        struct record_header h;
+        if (!format_record_claim(p->data + off, &h) || !piece_add(p, record_size(&h)))
+            break;
+    }
+    pieces_end(p);
+}
+
+static void record_insert(struct fuzz_pieces *p, uint64_t *random)
+{
+    static const uint32_t sizes[] = {0, 1, 30, 300, 65536, 65537};
+    uint8_t header[VLOG_RECORD_HEADER];
+    size_t i = fuzz_draw(random, p->count + 1), key_size = fuzz_draw(random, 20);
+    uint64_t value_size = sizes[fuzz_draw(random, fuzz_draw(random, 8) ? 4 : ARRAY_COUNT(sizes))];
+    const struct ikey key = {.user = slice_make(header, key_size), .tag = fuzz_draw(random, 1000)};
+    size_t size = fuzz_draw(random, 4) ? vlog_record_size(key_size, value_size) : VLOG_RECORD_HEADER + 8 * key_size;
+    if (size == VLOG_RECORD_HEADER + 8 * key_size)
+        format_padding(header, 0, 0, size);
+    else
+        format_record_header(header, 0, 0, key, value_size);
+    if (piece_insert(p, i, NULL, 0) && piece_resize(p, i, size))
+        memcpy(piece_at(p, i), header, sizeof header);
+}
+
+/* Sizes that lead to the end of the piece. The checksums are made when the input is run. */
+static void record_repair(struct fuzz_pieces *p, size_t i)
+{
+    struct record_header h;
+    size_t size = piece_size(p, i) & ~(size_t)(VLOG_ALIGN - 1);
+    if (size < VLOG_RECORD_HEADER || !piece_resize(p, i, size))
+        return;
+    uint8_t *r = piece_at(p, i);
+    if (format_record_claim(r, &h) && record_size(&h) == size)
+        return;
+    h.key_size = (uint32_t)u64_min(get_u16(r + 6), (size - VLOG_RECORD_HEADER) / 2);
+    uint64_t value = size - VLOG_RECORD_HEADER - h.key_size;
+    while (value > 0 && vlog_record_size(h.key_size, value) > size)
+        value--;
+    r[4] = r[4] == VLOG_PADDING ? VLOG_PADDING : VLOG_VALUE;
+    r[5] = VLOG_CHUNK_LOG2;
+    put_u16(r + 6, (uint16_t)(r[4] == VLOG_PADDING ? 0 : h.key_size));
+    put_u64(r + 8, r[4] == VLOG_PADDING ? 0 : get_u64(r + 8));
+    put_u64(r + 16, r[4] == VLOG_PADDING ? size - VLOG_RECORD_HEADER : value);
+    put_u64(r + 24, 0);
+}
+
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned seed)
+{
+    uint64_t random = seed;
+    struct fuzz_pieces p;
+    if (size < HEAD || fuzz_draw(&random, 8) == 0)
+        return LLVMFuzzerMutate(data, size, max_size);
+    if (fuzz_draw(&random, 8) == 0)
+        data[fuzz_draw(&random, HEAD)] = (uint8_t)fuzz_draw(&random, 256);
+    pieces_begin(&p, data, HEAD, size, max_size);
+    segment_split(&p);
+    if (p.count == 0 || fuzz_draw(&random, 4) == 0)
+        record_insert(&p, &random);
+    else
+        pieces_change(&p, fuzz_draw(&random, 2) ? VLOG_RECORD_HEADER : 0, &random);
+    for (size_t i = 0; i < p.count && fuzz_draw(&random, 16); i++)
+        record_repair(&p, i);
+    return p.size;
 }
