@@ -17,8 +17,6 @@
  */
 #include "base/epoch.h"
 
-#include <sched.h>
-
 #include "base/alloc.h"
 #include "base/thread.h"
 
@@ -162,5 +160,5 @@ void epoch_drain(void)
 {
     /* Readers' sections are short: yielding is enough, and a running retire function may add nodes. */
     while (epoch_reclaim() != 0)
-        sched_yield();
+        thread_yield();
 }

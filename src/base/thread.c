@@ -3,6 +3,7 @@
 #include "base/thread.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <time.h>
 
@@ -89,6 +90,11 @@ enum nokv_status thread_create(pthread_t *out_thread, const char *name, void *(*
 void thread_join(pthread_t thread)
 {
     ASSERT(pthread_join(thread, NULL) == 0);
+}
+
+void thread_yield(void)
+{
+    (void)sched_yield();
 }
 
 uint64_t clock_now_ns(void)

@@ -34,6 +34,8 @@ void cond_broadcast(struct cond *c);
 /* `name` shows in /proc and perf; at most 15 characters. Signals are blocked in the new thread. */
 enum nokv_status thread_create(pthread_t *out_thread, const char *name, void *(*fn)(void *), void *arg) MUST_CHECK;
 void thread_join(pthread_t thread);
+/* Let others run: for the few places that wait without a condition. */
+void thread_yield(void);
 
 /* Monotonic time in nanoseconds. The engine asks io_now_ns() instead, which a test may replace. */
 uint64_t clock_now_ns(void);

@@ -24,6 +24,7 @@ struct sim_options {
     uint64_t seed;
     uint64_t capacity_bytes; /* 0: endless. Beyond it writes and preallocation give NO_SPACE */
     bool short_transfers;    /* the backend below io_pread/io_pwrite moves random parts, to exercise its loops */
+    bool syncs_lie;          /* a sync, or a durable write, says that it worked and makes nothing durable */
     uint64_t step_ns;        /* how far an operation moves the clock; 0: 1,000 */
 };
 
@@ -70,7 +71,7 @@ enum nokv_status sim_flip_bit(struct sim *sim, const char *path, uint64_t off, u
 /* Every file with its size, sorted by name, until fn returns false. */
 void sim_each_file(struct sim *sim, bool (*fn)(void *arg, const char *path, uint64_t size), void *arg);
 /* Independent copy of the disk (cached and synced state, clock, random state), so that one run can be cut at many
- * places. REQUIRES: no open files. */
+ * places. A process may be running on it: the copy is what the disk would be if that one had been killed now. */
 enum nokv_status sim_clone(const struct sim *sim, struct sim **out_sim) MUST_CHECK;
 /* Random numbers from the disk's seed, for the workload that runs on it. */
 uint64_t sim_random(struct sim *sim);

@@ -379,6 +379,17 @@ static int twins_connect(const struct nodes *all)
     return 0;
 }
 
+/* A process that still ran on the original holds nothing of the copy: files without a name give their space back. */
+static void twins_recharge(struct sim *copy, const struct nodes *all)
+{
+    copy->used = 0;
+    for (struct sim_node *n = all->first; n != NULL; n = n->next) {
+        if (n->twin->links == 0)
+            n->twin->charged = 0;
+        copy->used += n->twin->charged;
+    }
+}
+
 static void twins_release(const struct nodes *all)
 {
     for (struct sim_node *n = all->first; n != NULL; n = n->next)
@@ -391,6 +402,8 @@ static int clone_nodes(const struct sim *s, struct sim *copy)
     int rc = twins_create(&all, copy->root);
     if (rc == 0)
         rc = twins_connect(&all);
+    if (rc == 0 && s->ios > 0)
+        twins_recharge(copy, &all);
     twins_release(&all);
     nodes_release(&all);
     return rc;
@@ -419,7 +432,6 @@ enum nokv_status sim_clone(const struct sim *sim, struct sim **out_sim)
     if (copy == NULL)
         return FAIL(NO_MEMORY, "could not clone a simulated disk");
     mutex_lock(&s->mu);
-    ASSERT(s->ios == 0);
     copy_state(s, copy);
     int rc = clone_nodes(s, copy);
     mutex_unlock(&s->mu);

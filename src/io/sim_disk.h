@@ -142,7 +142,9 @@ int sim_node_pin_bytes(struct sim_node *n, struct sim_bytes **out_bytes);
 int sim_node_shared_begin(struct sim_node *n, uint8_t **out_data);
 void sim_node_shared_end(struct sim_node *n);
 int sim_node_flip(struct sim_node *n, uint64_t off, unsigned bit);
-int sim_node_copy(const struct sim_node *from, struct sim_node *to); /* content only; shares the bytes */
+/* Content only. Shares the bytes, but for those of an open shared buffer, whose stores come without notice: `to` has
+ * them as they are now, unsynced, as if it had just been closed. */
+int sim_node_copy(const struct sim_node *from, struct sim_node *to);
 
 /* ---- sim_names.c ---------------------------------------------------------------------------------------------- */
 

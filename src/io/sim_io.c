@@ -219,7 +219,7 @@ static int64_t write_durable_locked(struct sim_file *f, const void *data, uint64
     if (rc < 0)
         return is_write_plan ? write_failed(f, data, size, off, rc) : sync_failed(f, rc);
     uint64_t part = transfer_part(f->sim, size);
-    return part == 0 ? -EINTR : write_part(f, data, part, off, true);
+    return part == 0 ? -EINTR : write_part(f, data, part, off, !f->sim->options.syncs_lie);
 }
 
 static int64_t sim_write_durable(struct io_file *file, const void *data, size_t size, uint64_t off)
@@ -238,7 +238,7 @@ static int sim_sync(struct io_file *file)
     int rc = step(f->sim, IO_OP_SYNC, f->component);
     if (rc < 0)
         rc = sync_failed(f, rc);
-    else
+    else if (!f->sim->options.syncs_lie)
         sim_node_sync(f->node);
     mutex_unlock(&f->sim->mu);
     return rc;

@@ -139,9 +139,11 @@ void sim_node_unref(struct sim_node *n)
     mem_free(n);
 }
 
+/* Defined with the shared buffers below. */
+static int shared_copy(const struct sim_node *from, struct sim_node *to);
+
 int sim_node_copy(const struct sim_node *from, struct sim_node *to)
 {
-    ASSERT(from->shared_base == NULL);
     if (mem_grow(&to->undo, &to->undo_capacity, from->undo_count, sizeof *to->undo) != NOKV_OK ||
         (from->undo_bytes.size > 0 &&
          buf_append(&to->undo_bytes, from->undo_bytes.data, from->undo_bytes.size) != NOKV_OK))
@@ -149,10 +151,12 @@ int sim_node_copy(const struct sim_node *from, struct sim_node *to)
     if (from->undo_count > 0)
         memcpy(to->undo, from->undo, from->undo_count * sizeof *to->undo);
     to->undo_count = from->undo_count;
-    to->bytes = bytes_ref(from->bytes);
     to->size = from->size;
     to->charged = from->charged;
     to->links = from->links;
+    if (from->shared_base)
+        return shared_copy(from, to);
+    to->bytes = bytes_ref(from->bytes);
     return 0;
 }
 
@@ -412,19 +416,31 @@ static bool sector_differs(const struct sim_node *n, uint64_t off)
     return memcmp(n->shared_base + off, n->bytes->data + off, u64_min(SIM_SECTOR, n->size - off)) != 0;
 }
 
-/* The stores so far become unsynced changes, one for each run of sectors that differ. */
-void sim_node_shared_end(struct sim_node *n)
+/* The stores into the buffer `n` become unsynced changes of `to`, one for each run of sectors that differ. */
+static int shared_note_stores(const struct sim_node *n, struct sim_node *to)
 {
     for (uint64_t at = 0; at < n->size;) {
         uint64_t end = at;
         while (end < n->size && sector_differs(n, end))
             end = u64_min(end + SIM_SECTOR, n->size);
-        /* Nobody to tell that memory is short. A failure that a test planned comes once: the second try is the real
-         * one. */
-        if (end > at && undo_push(n, at, end - at, n->shared_base + at) != 0)
-            ASSERT(undo_push(n, at, end - at, n->shared_base + at) == 0);
+        /* A failure of memory that a test planned comes once: the second try is the real one. */
+        if (end > at && undo_push(to, at, end - at, n->shared_base + at) != 0 &&
+            undo_push(to, at, end - at, n->shared_base + at) != 0)
+            return -ENOMEM;
         at = end > at ? end : at + SIM_SECTOR;
     }
+    return 0;
+}
+
+static int shared_copy(const struct sim_node *from, struct sim_node *to)
+{
+    to->bytes = bytes_create(from->bytes->data, from->size, from->bytes->capacity, false);
+    return to->bytes == NULL ? -ENOMEM : shared_note_stores(from, to);
+}
+
+void sim_node_shared_end(struct sim_node *n)
+{
+    ASSERT(shared_note_stores(n, n) == 0); /* nobody to tell that memory is short */
     mem_free(TAKE(n->shared_base));
     n->maps--;
     sim_bytes_unref(n->bytes); /* the reference of sim_node_pin_bytes */

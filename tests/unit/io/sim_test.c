@@ -694,6 +694,90 @@ static void test_repeatable(void **state)
     sim_destroy(c);
 }
 
+/* What the files take of a disk of one MiB. */
+static uint64_t used_by_files(struct sim *sim)
+{
+    static const uint8_t sector[SIM_SECTOR] = {1};
+    struct io *io = NULL;
+    struct io_file *f = NULL;
+    uint64_t bytes = 0;
+    sim_set_capacity(sim, 1 << 20);
+    OK(sim_io_create(sim, &io));
+    OK(io_open(io, "probe", IO_OTHER, IO_STD, IO_WRITE | IO_CREATE, &f));
+    while (io_pwrite(f, sector, sizeof sector, bytes) == NOKV_OK)
+        bytes += sizeof sector;
+    OK(io_close(f));
+    io_destroy(io);
+    return (1 << 20) - bytes;
+}
+
+/* A clone of a disk on which a process runs is that disk as a kill at that moment would leave it: stores into an open
+ * shared buffer are there, unsynced; what is stored later is not; a file that only the process held is gone. */
+static void test_clone_while_running(void **state)
+{
+    (void)state;
+    unsigned old = 0, kept = 0;
+    for (uint64_t seed = 0; seed < CUTS; seed++) {
+        struct bed b = bed_create(seed);
+        struct sim *copy = NULL;
+        struct io_shared ring, found;
+        struct io *io = NULL;
+        put_file(b.io, "gone", true, true);
+        struct io_file *gone = open_rw(b.io, "gone");
+        OK(io_unlink(b.io, "gone"));
+        OK(io_sync_dir(b.io, "."));
+        OK(io_shared_open(b.io, "ring", 2 * SIM_SECTOR, &ring));
+        OK(io_sync_dir(b.io, "."));
+        memset(ring.data, 'x', ring.size);
+        OK(sim_clone(b.sim, &copy));
+        memset(ring.data, 'y', ring.size);
+        if (seed % 2)
+            sim_power_cut(copy);
+        else
+            sim_process_kill(copy);
+        OK(sim_io_create(copy, &io));
+        OK(io_shared_open(io, "ring", 2 * SIM_SECTOR, &found));
+        for (size_t i = 0; i < 2; i++) {
+            uint8_t byte = found.data[i * SIM_SECTOR];
+            assert_true(byte == 'x' || (seed % 2 && byte == 0));
+            old += byte == 0;
+            kept += byte == 'x';
+        }
+        assert_false(io_exists(io, "gone"));
+        io_shared_close(&found);
+        io_destroy(io);
+        assert_int_equal(used_by_files(copy), 2 * SIM_SECTOR);
+        sim_destroy(copy);
+        assert_int_equal(ring.data[0], 'y');
+        io_shared_close(&ring);
+        OK(io_close(gone));
+        bed_destroy(&b);
+    }
+    assert_true(old > 0 && kept > CUTS / 2);
+}
+
+/* A disk whose syncs lie loses what it said was durable, at some seed. */
+static void test_lying_syncs(void **state)
+{
+    (void)state;
+    unsigned lost = 0;
+    for (uint64_t seed = 0; seed < CUTS; seed++) {
+        struct bed b = {0};
+        uint8_t bytes[32] = {0};
+        OK(sim_create(&(struct sim_options){.seed = seed, .syncs_lie = true}, &b.sim));
+        OK(sim_io_create(b.sim, &b.io));
+        put_file(b.io, "f", true, true);
+        struct io_file *f = open_rw(b.io, "f");
+        OK(io_pwrite_durable(f, "xyz", 3, 0));
+        OK(io_close(f));
+        bed_cut(&b);
+        (void)read_all(b.io, "f", bytes, sizeof bytes);
+        lost += memcmp(bytes, "xyz", 3) != 0;
+        bed_destroy(&b);
+    }
+    assert_true(lost > 0);
+}
+
 /* When the k-th allocation fails, a clone fails as a whole and leaves nothing behind. */
 static void test_clone_without_memory(void **state)
 {
@@ -770,6 +854,8 @@ int main(void)
         cmocka_unit_test(test_flip_bit),
         cmocka_unit_test(test_map_outlives_unlink),
         cmocka_unit_test(test_clone),
+        cmocka_unit_test(test_clone_while_running),
+        cmocka_unit_test(test_lying_syncs),
         cmocka_unit_test(test_repeatable),
         cmocka_unit_test(test_clone_without_memory),
         cmocka_unit_test(test_clock),
