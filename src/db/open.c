@@ -301,6 +301,8 @@ static enum nokv_status open_run(struct nokv_db *db)
     struct recovery_values values CLEANUP(recovery_values_deinit) = {0};
     struct recovery r CLEANUP(recovery_deinit) = {.values = &values};
     TRY(directory_prepare(db, &exists));
+    if (!exists) /* before there is a CURRENT: who finds one need not care */
+        TRY(parent_sync(db));
     TRY(state_load(db, exists, &state));
     db->version = state.version;
     r.last_seq = state.last_seq;
@@ -311,8 +313,6 @@ static enum nokv_status open_run(struct nokv_db *db)
         TRY(memtables_setup(db, &r, state.log_number, UINT64_MAX));
     else
         TRY(open_for_writing(db, &state, &r));
-    if (!exists)
-        TRY(parent_sync(db));
     struct view *view = NULL;
     TRY(db_view_alloc(&view));
     mutex_lock(&db->mu);

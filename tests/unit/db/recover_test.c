@@ -341,6 +341,31 @@ static void test_orphans(void **state)
     fixture_deinit(&f);
 }
 
+/* A process that dies at any step of creating a database leaves the next one all that it needs to keep its promises:
+ * the entry of the directory in its parent, too, which only the first one has made. */
+static void test_killed_while_creating(void **state)
+{
+    (void)state;
+    uint64_t steps = 0;
+    for (bool is_done = false; !is_done; steps++) {
+        for (uint64_t seed = 0; seed < 8 && !is_done; seed++) {
+            struct fixture f;
+            fixture_init(&f);
+            sim_crash_after(f.sim, steps);
+            is_done = fixture_try_open(&f) == NOKV_OK;
+            fixture_kill(&f);
+            sim_reseed(f.sim, seed);
+            fixture_open(&f);
+            kv_put_synced(f.db, 1, 1);
+            fixture_power_cut(&f);
+            fixture_open(&f);
+            kv_check(f.db, 1, 1);
+            fixture_deinit(&f);
+        }
+    }
+    assert_true(steps > 10);
+}
+
 /* ---- reading only ----------------------------------------------------------------------------------------------- */
 
 struct disk_sum {
@@ -552,23 +577,15 @@ static void test_many_lives(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_missing_log),
-        cmocka_unit_test(test_damaged_older_log),
-        cmocka_unit_test(test_damaged_synced_part),
-        cmocka_unit_test(test_torn_tail),
-        cmocka_unit_test(test_tail_of_zeros),
-        cmocka_unit_test(test_buffer_of_another_size),
-        cmocka_unit_test(test_missing_buffer),
-        cmocka_unit_test(test_odd_buffer),
-        cmocka_unit_test(test_damaged_buffer),
-        cmocka_unit_test(test_missing_current),
-        cmocka_unit_test(test_exists_or_not),
-        cmocka_unit_test(test_orphans),
-        cmocka_unit_test(test_read_only),
-        cmocka_unit_test(test_logs_do_not_pile_up),
-        cmocka_unit_test(test_numbers_are_never_used_again),
-        cmocka_unit_test(test_numbers_of_left_overs),
-        cmocka_unit_test(test_many_lives),
+        cmocka_unit_test(test_missing_log),           cmocka_unit_test(test_damaged_older_log),
+        cmocka_unit_test(test_damaged_synced_part),   cmocka_unit_test(test_torn_tail),
+        cmocka_unit_test(test_tail_of_zeros),         cmocka_unit_test(test_buffer_of_another_size),
+        cmocka_unit_test(test_missing_buffer),        cmocka_unit_test(test_odd_buffer),
+        cmocka_unit_test(test_damaged_buffer),        cmocka_unit_test(test_missing_current),
+        cmocka_unit_test(test_exists_or_not),         cmocka_unit_test(test_orphans),
+        cmocka_unit_test(test_killed_while_creating), cmocka_unit_test(test_read_only),
+        cmocka_unit_test(test_logs_do_not_pile_up),   cmocka_unit_test(test_numbers_are_never_used_again),
+        cmocka_unit_test(test_numbers_of_left_overs), cmocka_unit_test(test_many_lives),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
