@@ -128,7 +128,8 @@ static enum nokv_status directory_prepare(struct nokv_db *db, bool *out_exists)
     char lock_path[PATH_SIZE_MAX];
     TRY(path_lock(lock_path, db->dir));
     bool read_only = db->options.read_only;
-    bool exists = manifest_exists(db->io, db->dir);
+    bool exists = false;
+    TRY(manifest_exists(db->io, db->dir, &exists));
     if (!exists && (read_only || !db->options.create_if_missing)) {
         if (io_list(db->io, db->dir, refuse_orphan, db->dir) == NOKV_ERR_CORRUPT)
             return NOKV_ERR_CORRUPT;
@@ -140,7 +141,8 @@ static enum nokv_status directory_prepare(struct nokv_db *db, bool *out_exists)
             return status;
     }
     TRY(io_lock(db->io, lock_path, !read_only, &db->lock));
-    *out_exists = manifest_exists(db->io, db->dir); /* again: somebody else may have made it before we had the lock */
+    /* again: somebody else may have made it before we had the lock */
+    TRY(manifest_exists(db->io, db->dir, out_exists));
     if (*out_exists && db->options.error_if_exists)
         return FAIL(EXISTS, "%s holds a database already", db->dir);
     if (!*out_exists) {
@@ -475,8 +477,10 @@ static enum nokv_status database_remove(struct io *io, const char *dir)
     char path[PATH_SIZE_MAX];
     struct io_lock *lock = NULL;
     struct removal removal = {.io = io, .dir = dir};
+    bool exists = false;
     TRY(path_lock(path, dir));
-    if (!manifest_exists(io, dir) && !io_exists(io, path))
+    TRY(manifest_exists(io, dir, &exists));
+    if (!exists && !io_exists(io, path))
         return FAIL(NOT_FOUND, "%s holds no database", dir);
     TRY(io_lock(io, path, true, &lock));
     /* CURRENT goes last, so that a half removed database is still one, and can be removed again. */

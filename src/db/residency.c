@@ -92,7 +92,9 @@ static enum nokv_status directories_list(struct look *look)
 
 static enum nokv_status current_check(const struct look *look)
 {
-    if (!manifest_exists(look->io, look->dir))
+    bool exists = false;
+    TRY(manifest_exists(look->io, look->dir, &exists));
+    if (!exists)
         return FAIL(NOT_FOUND, "%s holds no database (there is no %s/CURRENT)", look->dir, look->dir);
     return NOKV_OK;
 }

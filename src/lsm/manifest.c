@@ -29,10 +29,22 @@ struct manifest {
 
 enum { CURRENT_SIZE_MAX = 128, MANIFEST_PREALLOCATE = 64 << 10 };
 
-bool manifest_exists(struct io *io, const char *dir)
+/* Is the file there? What cannot be found out is neither yes nor no. */
+static enum nokv_status file_exists(struct io *io, const char *path, bool *out_exists)
+{
+    uint64_t size;
+    enum nokv_status status = io_stat(io, path, &size);
+    if (status != NOKV_OK && status != NOKV_ERR_NOT_FOUND)
+        return status;
+    *out_exists = status == NOKV_OK;
+    return NOKV_OK;
+}
+
+enum nokv_status manifest_exists(struct io *io, const char *dir, bool *out_exists)
 {
     char path[PATH_SIZE_MAX];
-    return path_current(path, dir) == NOKV_OK && io_exists(io, path);
+    TRY(path_current(path, dir));
+    return file_exists(io, path, out_exists);
 }
 
 /* ---- CURRENT -------------------------------------------------------------------------------------------------- */
@@ -233,7 +245,9 @@ static enum nokv_status manifest_read(struct io *io, const char *dir, uint64_t *
 {
     TRY(current_read(io, dir, out_number));
     TRY(path_manifest(path, dir, *out_number));
-    if (!io_exists(io, path))
+    bool exists = false;
+    TRY(file_exists(io, path, &exists));
+    if (!exists)
         return FAIL(CORRUPT, "CURRENT names %s, which does not exist", path);
     struct rlog_reader_options options = {
         .io = io, .path = path, .component = IO_MANIFEST, .kind = RLOG_MANIFEST, .number = *out_number, .last = true};

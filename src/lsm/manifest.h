@@ -27,7 +27,7 @@ struct manifest;
 void manifest_state_deinit(struct manifest_state *state);
 
 /* Is there a CURRENT in the directory? */
-bool manifest_exists(struct io *io, const char *dir);
+enum nokv_status manifest_exists(struct io *io, const char *dir, bool *out_exists) MUST_CHECK;
 /*
  * Read CURRENT and the MANIFEST that it names and open every table; segments are listed, not looked at. NOT_FOUND
  * without CURRENT; CORRUPT when either is damaged, the MANIFEST is missing, or a table is missing or has another size;

@@ -103,7 +103,35 @@ static void assert_corrupt(struct lsm *f, const char *part_of_message)
         fail_msg("no word of %s: %s", part_of_message, status_message());
 }
 
+static bool is_there(struct lsm *f)
+{
+    bool exists = false;
+    OK(manifest_exists(f->io, "db", &exists));
+    return exists;
+}
+
 /* ---- the tests -------------------------------------------------------------------------------------------------- */
+
+/* A disk that cannot say whether a file is there is no damage, and no missing database. */
+static void test_existence_unknown(void **state)
+{
+    (void)state;
+    struct lsm f;
+    struct manifest_state s, back;
+    scene_make(&f, &s);
+    for (uint64_t k = 1; k <= 2; k++) { /* of CURRENT, of the MANIFEST */
+        bool exists = false;
+        sim_fail(f.sim, IO_OP_NAMESPACE, IO_COMPONENT_COUNT, 1, EIO, false);
+        if (k == 1)
+            FAILS(IO, manifest_exists(f.io, "db", &exists));
+        else
+            FAILS(IO, recover(&f, &back));
+        assert_true(sim_failed(f.sim));
+        sim_fail_clear(f.sim);
+    }
+    assert_true(is_there(&f));
+    scene_end(&f, &s);
+}
 
 /* What is described comes back, and what is appended as well; numbers never go backward. */
 static void test_round_trip(void **state)
@@ -114,11 +142,11 @@ static void test_round_trip(void **state)
     struct manifest *m = NULL;
     struct edit e = {0};
     lsm_init(&f);
-    assert_false(manifest_exists(f.io, "db"));
+    assert_false(is_there(&f));
     FAILS(NOT_FOUND, recover(&f, &back));
     s = state_make(&f);
     OK(manifest_create(&f.env, 60, &s, &m));
-    assert_true(manifest_exists(f.io, "db"));
+    assert_true(is_there(&f));
     OK(recover(&f, &back));
     s.next_number = 61; /* above the MANIFEST's own number */
     assert_same_state(&s, &back);
@@ -216,7 +244,7 @@ static void test_damaged_current(void **state)
     for (size_t cut = 0; cut < size; cut++) {
         file_write(&f, "db/CURRENT", current, cut);
         assert_corrupt(&f, "db/CURRENT");
-        assert_true(manifest_exists(f.io, "db"));
+        assert_true(is_there(&f));
     }
     memset(current + size, '\n', sizeof current - size);
     for (size_t more = 1; size + more <= sizeof current; more *= 2) {
@@ -684,6 +712,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_removed_tables_are_not_opened),
+        cmocka_unit_test(test_existence_unknown),
         cmocka_unit_test(test_list),
         cmocka_unit_test(test_damaged_current),
         cmocka_unit_test(test_missing_manifest),
