@@ -246,7 +246,7 @@ static enum nokv_status ring_read(struct nokv_db *db, struct buf *out)
     char path[PATH_SIZE_MAX];
     TRY(path_walbuf(path, db->dir));
     TRY(shared_buffer_read(db, path, IO_WAL, out));
-    if (out->size > 0 && !is_power_of_two(out->size))
+    if (out->size > 0 && (out->size < PAGE_BYTES || !is_power_of_two(out->size)))
         return FAIL(CORRUPT, "%s has %zu bytes, which no shared buffer has", path, out->size);
     return NOKV_OK;
 }

@@ -225,12 +225,15 @@ static void test_missing_buffer(void **state)
 static void test_odd_buffer(void **state)
 {
     (void)state;
-    struct fixture f;
-    fixture_init(&f);
-    lives(&f, 1, 3);
-    fixture_file_cut(&f, "db/WALBUF", 1000);
-    fixture_assert_corrupt(&f, "db/WALBUF");
-    fixture_deinit(&f);
+    static const uint64_t sizes[] = {1, 8, 32, 1000, 5000};
+    for (size_t i = 0; i < ARRAY_COUNT(sizes); i++) {
+        struct fixture f;
+        fixture_init(&f);
+        lives(&f, 1, 3);
+        fixture_file_cut(&f, "db/WALBUF", sizes[i]);
+        fixture_assert_corrupt(&f, "db/WALBUF");
+        fixture_deinit(&f);
+    }
 }
 
 /* Any byte of the shared buffer may be lost in a power cut: what was synced is not in danger, and the rest is a prefix.
