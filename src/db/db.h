@@ -137,6 +137,7 @@ struct nokv_db {
     bool has_log_thread;
     struct rlog_writer *spare_wal; /* the next log, made ahead of time */
     bool making_spare;
+    uint64_t stray_log; /* one that could not be made, and perhaps not removed; 0: none. Who makes a log has it */
     uint64_t flushes, compactions;
     struct nokv_level_stats level_stats[LEVELS_MAX]; /* counters of compactions into each level */
     uint64_t stall_ns;

@@ -41,9 +41,24 @@ static void ring_is_full(void *arg)
     background_ask(db, &db->wal_full);
 }
 
+/* An empty log between two that have records would be taken for a damaged one: it goes before the next is made. */
+static enum nokv_status stray_log_remove(struct nokv_db *db)
+{
+    char path[PATH_SIZE_MAX];
+    if (db->stray_log == 0)
+        return NOKV_OK;
+    TRY(path_wal(path, db->dir, db->stray_log));
+    enum nokv_status status = io_unlink(db->io, path);
+    if (status != NOKV_OK && status != NOKV_ERR_NOT_FOUND)
+        return status;
+    db->stray_log = 0;
+    return NOKV_OK;
+}
+
 enum nokv_status wal_create(struct nokv_db *db, uint64_t number, bool ahead, struct rlog_writer **out_writer)
 {
     char path[PATH_SIZE_MAX];
+    TRY(stray_log_remove(db));
     uint64_t whole = db->options.memtable_bytes + db->options.memtable_bytes / 4;
     TRY(path_wal(path, db->dir, number));
     struct rlog_writer_options options = {
@@ -59,7 +74,10 @@ enum nokv_status wal_create(struct nokv_db *db, uint64_t number, bool ahead, str
         .full = db->options.inline_background_work ? NULL : ring_is_full,
         .full_arg = db,
     };
-    return rlog_writer_create(&options, db->dir, out_writer);
+    enum nokv_status status = rlog_writer_create(&options, db->dir, out_writer);
+    if (status != NOKV_OK)
+        db->stray_log = number;
+    return status;
 }
 
 static bool is_sealing_locked(const struct nokv_db *db)

@@ -572,7 +572,8 @@ static enum nokv_status write_file_header(struct rlog_writer *w, const struct rl
     return NOKV_OK;
 }
 
-/* Give the name and the space back. Should that fail too, the log stays as an empty one, which recovery can read. */
+/* Give the name and the space back. Should that fail too, the log stays as an empty one: its owner has to see to it
+ * that no later one gets records before it is gone. */
 static void remove_quietly(struct io *io, const char *path)
 {
     enum nokv_status status = io_unlink(io, path);

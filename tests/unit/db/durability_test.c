@@ -296,6 +296,43 @@ static void test_seal_of_another_call(void **state)
     fixture_deinit(&f);
 }
 
+static bool size_add(void *arg, const char *path, uint64_t size)
+{
+    (void)path;
+    *(uint64_t *)arg += align_up(size, SIM_SECTOR);
+    return true;
+}
+
+/* A log that cannot be made for want of space, and not be removed either, does not stand in the way of an open when a
+ * later one has records. (There is room for that one, and none for a table, so that the log before stays.) */
+static void test_log_that_stays(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_init(&f);
+    fixture_open(&f);
+    uint64_t count = 0, used = 0;
+    enum nokv_status status = NOKV_OK;
+    sim_set_capacity(f.sim, 1);
+    sim_fail(f.sim, IO_OP_NAMESPACE, IO_COMPONENT_COUNT, 1, EIO, true);
+    while (status == NOKV_OK)
+        if ((status = kv_try_put(f.db, count, 1, NOKV_SYNC_NONE)) == NOKV_OK)
+            count++;
+    assert_int_equal(status, NOKV_ERR_NO_SPACE);
+    assert_true(sim_failed(f.sim));
+    sim_fail_clear(f.sim);
+    sim_each_file(f.sim, size_add, &used);
+    sim_set_capacity(f.sim, used + (100 << 10));
+    for (uint64_t i = 0; i < 50; i++)
+        kv_put_synced(f.db, count++, 1);
+    fixture_kill(&f);
+    sim_set_capacity(f.sim, 0);
+    fixture_open(&f);
+    for (uint64_t i = 0; i < count; i++)
+        kv_check(f.db, i, 1);
+    fixture_deinit(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -309,6 +346,7 @@ int main(void)
         cmocka_unit_test(test_failed_close),
         cmocka_unit_test(test_commit_survives_power_cut),
         cmocka_unit_test(test_seal_of_another_call),
+        cmocka_unit_test(test_log_that_stays),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
