@@ -418,34 +418,37 @@ struct segment_entry *segments_pick_seal_locked(struct nokv_db *db)
     return NULL;
 }
 
-static enum nokv_status seal_install(struct nokv_db *db, struct segment_entry *e)
+static enum nokv_status seal_edit(struct segment_entry *e, struct edit *edit)
 {
-    struct edit edit CLEANUP(edit_deinit) = {0};
     struct segment_desc desc = {.number = e->desc.number,
                                 .file_bytes = vlog_writer_info(e->segment->writer).file_bytes,
                                 .origin = SEGMENT_DIRECT,
                                 .sealed = true};
-    TRY(edit_add_segment(&edit, &desc));
-    mutex_lock(&db->mu);
+    return edit_add_segment(edit, &desc);
+}
+
+static enum nokv_status seal_install_locked(struct nokv_db *db, struct segment_entry *e, struct edit *edit)
+{
     if (e->slot >= 0)
         db->slot_used[e->slot] = false; /* [I3] a sealed writer does not touch it any more */
     e->slot = -1;
     cond_broadcast(&db->state_cond);
-    enum nokv_status status = db_install_locked(db, &edit, NULL, 0, false);
+    enum nokv_status status = db_install_locked(db, edit, NULL, 0, false);
     if (status == NOKV_OK)
         atomic_fetch_sub_explicit(&db->segment_writers, 1, memory_order_relaxed);
-    e->sealing = false; /* with the lock held since the install: from here on it may be removed */
-    mutex_unlock(&db->mu);
     return status;
 }
 
 enum nokv_status segment_seal_run(struct nokv_db *db, struct segment_entry *e)
 {
+    struct edit edit CLEANUP(edit_deinit) = {0};
     enum nokv_status status = vlog_writer_seal(e->segment->writer);
     if (status == NOKV_OK)
-        return seal_install(db, e);
+        status = seal_edit(e, &edit);
     mutex_lock(&db->mu);
-    e->sealing = false;
+    if (status == NOKV_OK)
+        status = seal_install_locked(db, e, &edit);
+    e->sealing = false; /* with the lock held since the install: from here on it may be removed */
     mutex_unlock(&db->mu);
     return status;
 }

@@ -441,6 +441,46 @@ static void collected_later(struct fixture *f)
     fixture_deinit(f);
 }
 
+static bool sealing_count(void *arg, const nokv_vlog_segment *segment)
+{
+    *(uint64_t *)arg += strcmp(segment->state, "sealing") == 0;
+    return true;
+}
+
+/* Whatever single allocation is missing while full segments are sealed: they are sealed the next time, so that nobody
+ * waits for it in vain. */
+static void test_no_memory_while_sealing(void **state)
+{
+    (void)state;
+    static const uint8_t value[DIRECT_BYTES];
+    bool reached = true;
+    uint64_t k = 0;
+    for (; reached; k++) {
+        struct fixture f;
+        uint64_t sealing = 0;
+        values_init(&f);
+        fixture_open(&f);
+        for (uint64_t i = 0; i < 9; i++)
+            sized_put(f.db, i, 1, DIRECT_BYTES);
+        uint64_t before = mem_alloc_count();
+        mem_fail_after(k);
+        for (uint64_t i = 9; i < 12; i++)
+            (void)!nokv_put(f.db, &i, sizeof i, value, sizeof value, NULL); /* the segment is full with one of them */
+        (void)!nokv_flush(f.db);
+        reached = mem_alloc_count() - before > k;
+        mem_fail_after(UINT64_MAX);
+        if (nokv_flush(f.db) == NOKV_OK) { /* else it is poisoned, and says so */
+            OK(nokv_wait_idle(f.db));
+            OK(nokv_vlog_segments(f.db, sealing_count, &sealing));
+            if (sealing != 0)
+                fail_msg("allocation %llu: a segment stays full and unsealed", (unsigned long long)k);
+        }
+        (void)nokv_close(TAKE(f.db));
+        fixture_deinit(&f);
+    }
+    assert_true(k > 10);
+}
+
 static bool kth_collecting_run(enum io_component component, uint64_t k)
 {
     struct fixture f;
@@ -574,6 +614,7 @@ int main(void)
         cmocka_unit_test(test_no_room_for_the_next_log),
         cmocka_unit_test(test_direct_goes_on_after_full_disk),
         cmocka_unit_test(test_full_disk_while_sealing),
+        cmocka_unit_test(test_no_memory_while_sealing),
         cmocka_unit_test(test_full_disk_while_collecting),
         cmocka_unit_test(test_no_room_to_collect),
         cmocka_unit_test(test_failed_sync_while_collecting),
