@@ -457,12 +457,10 @@ enum nokv_status segments_add_locked(struct nokv_db *db, struct segment *s, cons
 
 enum { TAIL_STEP = 1 << 20 };
 
-/* Give back what a crashed writer had reserved and never written to. Durable: the MANIFEST will say the size. */
-static enum nokv_status recovered_cut(struct nokv_db *db, const char *path)
+/* Give back what a crashed writer had reserved and never written to. */
+static enum nokv_status recovered_cut(struct io_file *file)
 {
-    struct io_file *file CLEANUP(io_close_ptr) = NULL;
     uint64_t size = 0, end = PAGE_BYTES;
-    TRY(io_open(db->io, path, IO_VLOG, IO_STD, IO_READ | IO_WRITE, &file));
     TRY(io_size(file, &size));
     for (uint64_t data = end; end < size; end = data + TAIL_STEP) {
         TRY(io_skip_hole(file, end, &data));
@@ -471,7 +469,17 @@ static enum nokv_status recovered_cut(struct nokv_db *db, const char *path)
     }
     if (align_up(end, PAGE_BYTES) >= size)
         return NOKV_OK;
-    TRY(io_truncate(file, align_up(end, PAGE_BYTES)));
+    return io_truncate(file, align_up(end, PAGE_BYTES));
+}
+
+/* The MANIFEST will say the file's size: that is durable first, whatever the process before had left in the page cache.
+ */
+static enum nokv_status recovered_settle(struct nokv_db *db, const char *path, bool is_sealed)
+{
+    struct io_file *file CLEANUP(io_close_ptr) = NULL;
+    TRY(io_open(db->io, path, IO_VLOG, IO_STD, IO_READ | IO_WRITE, &file));
+    if (!is_sealed)
+        TRY(recovered_cut(file));
     return io_sync(file);
 }
 
@@ -490,9 +498,9 @@ static enum nokv_status recovered_describe(struct nokv_db *db, uint64_t number, 
                                  .origin = SEGMENT_RECOVERED,
                                  .sealed = vlog_reader_is_sealed(r)};
     vlog_reader_unref(r);
-    if (out->sealed || db->options.read_only)
+    if (db->options.read_only)
         return NOKV_OK;
-    TRY(recovered_cut(db, path));
+    TRY(recovered_settle(db, path, out->sealed));
     return io_stat(db->io, path, &out->file_bytes);
 }
 

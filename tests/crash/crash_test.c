@@ -134,6 +134,17 @@ static void recovery_crash(struct sim *sim, const nokv_options *options, bool po
         sim_process_kill(sim);
 }
 
+/* The power goes as soon as it is open: what an open after a kill has found is durable. */
+static void power_cut_after_open(struct sim *sim, struct io **io, nokv_db **db, const nokv_options *options)
+{
+    sim_crash_after(sim, 0);
+    (void)!nokv_close(TAKE(*db));
+    io_destroy(TAKE(*io));
+    sim_power_cut(sim);
+    OK(sim_io_create(sim, io));
+    OK(db_open(*io, dir, options, db));
+}
+
 static void survivors_check(struct sim *sim, const nokv_options *options, struct history *h, bool power, uint64_t k,
                             uint64_t seed)
 {
@@ -151,6 +162,10 @@ static void survivors_check(struct sim *sim, const nokv_options *options, struct
         fail_msg("%s: does not open: %s %s", what, status_name(status), status_message());
     history_check(h, db, power ? h->synced : h->acknowledged, what);
     orphans_check(sim, db, what);
+    if (!power) {
+        power_cut_after_open(sim, &io, &db, options);
+        history_check(h, db, h->count, what);
+    }
     for (int i = 0; i < 3; i++)
         OK(history_write_next(h, db, &random, i == 1));
     OK(nokv_close(db));
