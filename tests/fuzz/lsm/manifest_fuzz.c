@@ -133,6 +133,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (status == NOKV_OK) {
         version_check(state.version);
         version_unref(state.version);
+        manifest_state_deinit(&state);
     }
     epoch_drain();
     io_destroy(io);

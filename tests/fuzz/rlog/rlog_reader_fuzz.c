@@ -158,6 +158,8 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsi
         return LLVMFuzzerMutate(data, size, max_size);
     if (fuzz_draw(&random, 8) == 0)
         data[0] = (uint8_t)fuzz_draw(&random, fuzz_draw(&random, 32) ? 8 : 32);
+    if ((data[0] & LARGE) && fuzz_draw(&random, 32)) /* a thousand times as slow as others, and finds little more */
+        data[0] &= REHASH | LAST | REPAIR;
     if (fuzz_draw(&random, 16) == 0)
         size = ring_change(data, size, max_size, &random);
     size_t ring_size = ring_size_of(data, size - HEAD), file_off = HEAD + ring_size;

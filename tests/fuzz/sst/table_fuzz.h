@@ -112,7 +112,8 @@ static inline void fuzz_read(struct sst_reader *r, const struct slice *keys, siz
     sst_reader_pin(r);
     sst_reader_populate(r);
     if (sst_reader_warm(r) == NOKV_OK)
-        sum += (unsigned)(sst_reader_warm_bytes(r) + sst_reader_resident_bytes(r) + sst_reader_number(r));
+        sum += (unsigned)(sst_reader_warm_bytes(r) + sst_reader_resident_bytes(r) + sst_reader_number(r) +
+                          sst_reader_info(r)->entries);
     fuzz_must(!sst_reader_contains(r, keys, 1) && !sst_reader_is_faulted(r), "a table of other bytes than its own");
     sst_reader_unpin(r);
     sst_reader_unref(r);
