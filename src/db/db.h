@@ -281,7 +281,8 @@ enum nokv_status db_install_locked(struct nokv_db *db, struct edit *edit, struct
                                    bool flushed) MUST_CHECK;
 void view_ref(struct view *v);
 void view_unref(struct view *v); /* no lock needed */
-/* The first failure of log, MANIFEST or sync: from now on every write fails. Takes mu. Returns POISONED or status. */
+/* The first failure of log, MANIFEST or sync: from now on every write fails. Takes mu. Returns `status`, but never
+ * NO_SPACE or NO_MEMORY (IO, POISONED instead): they say that nothing was written. */
 enum nokv_status db_poison(struct nokv_db *db, enum nokv_status status, const char *what) MUST_CHECK;
 /* NOKV_OK, or why nothing may be written. No lock needed. */
 enum nokv_status db_check_writable(struct nokv_db *db) MUST_CHECK;
