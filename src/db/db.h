@@ -128,6 +128,7 @@ struct nokv_db {
     uint32_t compactions_running;
     uint32_t jobs_running;
     enum nokv_status soft_error; /* background work failed for want of space or memory; retried */
+    uint64_t soft_epoch;         /* how often that was forgotten, to have it tried again: see soft_error_forget */
     char soft_message[512];
     char poison_message[512];
     struct nokv_snapshot snapshots; /* list head */
