@@ -248,7 +248,7 @@ NOKV_API NOKV_MUST_CHECK nokv_status nokv_destroy(const char *path);
  * there or not, as a whole). */
 NOKV_API NOKV_MUST_CHECK nokv_status nokv_put(nokv_db *db, const void *key, size_t key_size, const void *value,
                                               size_t value_size, const nokv_write_options *options);
-/* Deleting an absent key succeeds. */
+/* Deleting an absent key succeeds. On a full disk deletes go on longer than other writes: room is kept for some. */
 NOKV_API NOKV_MUST_CHECK nokv_status nokv_delete(nokv_db *db, const void *key, size_t key_size,
                                                  const nokv_write_options *options);
 

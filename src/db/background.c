@@ -44,6 +44,7 @@ enum work {
 
 struct job {
     enum work work;
+    uint64_t soft_epoch;             /* when it was picked */
     struct old_log log;              /* seal; a copy */
     struct rlog_writer *wal;         /* write wal: stays while db->wal_writing says so */
     struct compaction_inputs inputs; /* compaction, rewrite */
@@ -114,13 +115,14 @@ static bool is_soft(enum nokv_status status)
 }
 
 /* What a failed job means for the database. */
-static void job_failed(struct nokv_db *db, enum nokv_status status, const char *what)
+static void job_failed(struct nokv_db *db, const struct job *job, enum nokv_status status, const char *what)
 {
     if (status == NOKV_ERR_ABORTED)
         return;
     if (is_soft(status)) {
         mutex_lock(&db->mu);
-        soft_error_set_locked(db, status);
+        if (job->soft_epoch == db->soft_epoch) /* else somebody knows that there is room since, and waits */
+            soft_error_set_locked(db, status);
         mutex_unlock(&db->mu);
     } else if (atomic_load_explicit(&db->poisoned, memory_order_acquire) == NOKV_OK) {
         (void)!db_poison(db, status, what);
@@ -419,7 +421,7 @@ static bool wish_take(_Atomic bool *wish)
 /* `quick`: nothing that takes long. */
 static enum nokv_status work_pick_locked(struct nokv_db *db, bool quick, struct job *job)
 {
-    *job = (struct job){0};
+    *job = (struct job){.soft_epoch = db->soft_epoch};
     if (atomic_load_explicit(&db->poisoned, memory_order_acquire) != NOKV_OK)
         return NOKV_OK;
     for (size_t i = 0; i < db->old_log_count; i++) {
@@ -518,7 +520,7 @@ static void job_deinit(struct job *job)
     mem_free(job->snapshots);
 }
 
-/* REQUIRES: mu, which is released while the job runs. */
+/* REQUIRES: mu, which is released while the job runs. OK as well when it is to be tried again at once. */
 static enum nokv_status job_run_locked(struct nokv_db *db, struct job *job)
 {
     enum nokv_status status = NOKV_OK;
@@ -560,7 +562,7 @@ static enum nokv_status job_run_locked(struct nokv_db *db, struct job *job)
         break;
     }
     if (status != NOKV_OK)
-        job_failed(db, status, "background work failed");
+        job_failed(db, job, status, "background work failed");
     mutex_lock(&db->mu);
     job_finish_locked(db, job, status);
     mutex_unlock(&db->mu);
@@ -574,7 +576,7 @@ static enum nokv_status job_run_locked(struct nokv_db *db, struct job *job)
     cond_broadcast(&db->state_cond);
     if (!is_service(job->work))
         background_wake_locked(db);
-    return status;
+    return is_soft(status) && job->soft_epoch != db->soft_epoch ? NOKV_OK : status;
 }
 
 void background_run_inline(struct nokv_db *db)
@@ -728,6 +730,16 @@ static void flush_wait_locked(struct nokv_db *db)
     mutex_lock(&db->mu);
 }
 
+/* Try again what failed before for want of space or memory: only what begins and fails from here on counts. */
+static void soft_error_forget(struct nokv_db *db)
+{
+    mutex_lock(&db->mu);
+    db->soft_error = NOKV_OK;
+    db->soft_epoch++;
+    background_wake_locked(db);
+    mutex_unlock(&db->mu);
+}
+
 /* Do memtables that wait hold writes up to this number? */
 static bool is_unflushed_locked(const struct nokv_db *db, uint64_t seq)
 {
@@ -737,15 +749,12 @@ static bool is_unflushed_locked(const struct nokv_db *db, uint64_t seq)
 nokv_status nokv_flush(nokv_db *db)
 {
     TRY(db_check_writable(db));
+    soft_error_forget(db);
     mutex_lock(&db->write_mu);
     enum nokv_status status = memtable_count(db->mem) > 0 ? db_rotate(db) : NOKV_OK;
     uint64_t seq = db->last_seq; /* what others write from here on is not waited for */
     mutex_unlock(&db->write_mu);
     TRY(status);
-    mutex_lock(&db->mu);
-    db->soft_error = NOKV_OK; /* try again what failed before; not what fails from here on */
-    background_wake_locked(db);
-    mutex_unlock(&db->mu);
     background_run_inline(db);
     mutex_lock(&db->mu);
     while (is_unflushed_locked(db, seq) && (status = background_status_locked(db)) == NOKV_OK)
@@ -801,6 +810,7 @@ static enum nokv_status range_pick(struct nokv_db *db, struct slice first, struc
         cond_wait(&db->state_cond, &db->mu);
     enum nokv_status status = picker_pick_range(db->version, first, last, &job->inputs, out_found);
     if (status == NOKV_OK && *out_found) {
+        job->soft_epoch = db->soft_epoch;
         status = inputs_take_locked(db, job, WORK_COMPACT);
         db->jobs_running += job->work == WORK_COMPACT;
     }
@@ -821,7 +831,7 @@ nokv_status nokv_compact_range(nokv_db *db, const void *first, size_t first_size
     if (status == NOKV_OK && found) {
         status = job_compact(db, &job);
         if (status != NOKV_OK)
-            job_failed(db, status, "a compaction failed");
+            job_failed(db, &job, status, "a compaction failed");
     }
     mutex_lock(&db->mu);
     if (found && job.work == WORK_COMPACT) {

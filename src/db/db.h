@@ -128,6 +128,7 @@ struct nokv_db {
     uint32_t compactions_running;
     uint32_t jobs_running;
     enum nokv_status soft_error; /* background work failed for want of space or memory; retried */
+    uint64_t soft_epoch;         /* how often that was forgotten, to have it tried again: see soft_error_forget */
     char soft_message[512];
     char poison_message[512];
     struct nokv_snapshot snapshots; /* list head */
@@ -282,7 +283,8 @@ enum nokv_status db_install_locked(struct nokv_db *db, struct edit *edit, struct
                                    bool flushed) MUST_CHECK;
 void view_ref(struct view *v);
 void view_unref(struct view *v); /* no lock needed */
-/* The first failure of log, MANIFEST or sync: from now on every write fails. Takes mu. Returns POISONED or status. */
+/* The first failure of log, MANIFEST or sync: from now on every write fails. Takes mu. Returns `status`, but never
+ * NO_SPACE or NO_MEMORY (IO, POISONED instead): they say that nothing was written. */
 enum nokv_status db_poison(struct nokv_db *db, enum nokv_status status, const char *what) MUST_CHECK;
 /* NOKV_OK, or why nothing may be written. No lock needed. */
 enum nokv_status db_check_writable(struct nokv_db *db) MUST_CHECK;

@@ -107,9 +107,16 @@ void db_obsolete_segment(struct nokv_db *db, uint64_t number)
 
 /* ---- the end of writing --------------------------------------------------------------------------------------- */
 
+/* NO_SPACE and NO_MEMORY say that nothing was written; this may have been. */
+static enum nokv_status final_status(enum nokv_status status)
+{
+    return status == NOKV_ERR_NO_SPACE ? NOKV_ERR_IO : status == NOKV_ERR_NO_MEMORY ? NOKV_ERR_POISONED : status;
+}
+
 enum nokv_status db_poison(struct nokv_db *db, enum nokv_status status, const char *what)
 {
     char message[512];
+    status = final_status(status);
     snprintf(message, sizeof message, "%s: %s", what, status_message());
     mutex_lock(&db->mu);
     int expected = NOKV_OK;

@@ -18,7 +18,9 @@
  *      buffer, which survives the process. So only the last log with records can be torn.
  *
  * Failure: a log write or sync that fails poisons the database (a log with a hole must not go on), except when the file
- * system is full before a byte was written: then only this write fails.
+ * system is full before a byte was written: then only this write fails. Writes that only delete go on longer than
+ * others: each log keeps some of its space for them, and when there is no room for the next log they go to a full
+ * memtable. So whoever meets a full disk can delete.
  *
  * Why not LevelDB's queue of writers with a leader that inserts for all: with the log in memory the critical section is
  * shorter than handing the work over and waking the owner.
@@ -31,6 +33,8 @@
 /* Space is reserved ahead in steps of this: a sync inside of one needs no new size, a small database stays small. A log
  * that is made ahead has a busy database: all that it will need, so that no writer meets the file system's journal. */
 enum { WAL_STEP = 16 << 20 };
+/* For deletes on a full disk: a sixteenth of a memtable, at the most this much, some 20,000 of them. */
+enum { WAL_KEPT_MAX = 1 << 20, WAL_KEPT_PART = 16 };
 
 /* ---- logs ----------------------------------------------------------------------------------------------------- */
 
@@ -59,7 +63,8 @@ enum nokv_status wal_create(struct nokv_db *db, uint64_t number, bool ahead, str
 {
     char path[PATH_SIZE_MAX];
     TRY(stray_log_remove(db));
-    uint64_t whole = db->options.memtable_bytes + db->options.memtable_bytes / 4;
+    uint64_t kept = u64_min(WAL_KEPT_MAX, db->options.memtable_bytes / WAL_KEPT_PART);
+    uint64_t whole = db->options.memtable_bytes + db->options.memtable_bytes / 4 + kept;
     TRY(path_wal(path, db->dir, number));
     struct rlog_writer_options options = {
         .io = db->io,
@@ -69,6 +74,7 @@ enum nokv_status wal_create(struct nokv_db *db, uint64_t number, bool ahead, str
         .kind = RLOG_WAL,
         .number = number,
         .preallocate_bytes = ahead ? whole : u64_min(WAL_STEP, whole),
+        .kept_bytes = kept,
         .ring = &db->ring,
         .write_chunk_bytes = db->options.wal_buffer_bytes / 16,
         .full = db->options.inline_background_work ? NULL : ring_is_full,
@@ -282,6 +288,19 @@ static enum nokv_status rotate_for_values(struct nokv_db *db)
     return NOKV_OK;
 }
 
+/* What is deleted makes room by and by: see the header of this file. */
+static bool only_deletes(const struct write *w)
+{
+    return w->deletes == w->count;
+}
+
+/* The memtable is full. */
+static enum nokv_status rotate_for_room(struct nokv_db *db, const struct write *w)
+{
+    enum nokv_status status = db_rotate(db);
+    return status == NOKV_ERR_NO_SPACE && only_deletes(w) ? NOKV_OK : status;
+}
+
 static bool wants_spare_log(const struct nokv_db *db)
 {
     return memtable_bytes(db->mem) > db->options.memtable_bytes / 2 ||
@@ -301,7 +320,7 @@ static enum nokv_status write_apply_locked(struct nokv_db *db, struct write *w, 
 {
     TRY(db_check_writable(db));
     if (UNLIKELY(memtable_bytes(db->mem) >= db->options.memtable_bytes))
-        TRY(db_rotate(db));
+        TRY(rotate_for_room(db, w));
     else if (UNLIKELY(wants_flush_for_values(db)))
         TRY(rotate_for_values(db));
     if (UNLIKELY(db->wal_held) && atomic_load_explicit(&db->unsealed_logs, memory_order_acquire) == 0) {
@@ -312,7 +331,8 @@ static enum nokv_status write_apply_locked(struct nokv_db *db, struct write *w, 
         return FAIL(TOO_LARGE, "the database has used all of its 2^56 sequence numbers");
     uint64_t seq = db->last_seq + 1;
     batch_header_encode(w->header, w->count, seq);
-    enum nokv_status status = rlog_append(db->wal, w->parts, w->part_count);
+    enum nokv_status status = only_deletes(w) ? rlog_append_kept(db->wal, w->parts, w->part_count)
+                                              : rlog_append(db->wal, w->parts, w->part_count);
     if (UNLIKELY(status == NOKV_ERR_NO_SPACE))
         return status;
     if (UNLIKELY(status != NOKV_OK))

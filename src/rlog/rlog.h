@@ -51,6 +51,7 @@ struct rlog_writer_options {
     enum rlog_kind kind;
     uint64_t number;
     uint64_t preallocate_bytes; /* reserved ahead in steps of this; 0: none */
+    uint64_t kept_bytes;        /* of what is reserved, for rlog_append_kept alone; 0 without preallocation */
     struct io_shared *ring;     /* NULL: records go to the file at once (MANIFEST) */
     uint64_t salt; /* tells it from another log of the same number; 0: made from the clocks (others: golden images) */
     size_t write_chunk_bytes; /* move the ring's content to the file when this much waits; 0: a quarter of the ring */
@@ -73,6 +74,8 @@ void rlog_writer_destroy(struct rlog_writer *w);
  * (preallocation failed), after which the writer is as before.
  */
 enum nokv_status rlog_append(struct rlog_writer *w, const struct slice *parts, size_t count) MUST_CHECK;
+/* The same for a record that may use what is kept when the disk has no more room: what makes room by and by. */
+enum nokv_status rlog_append_kept(struct rlog_writer *w, const struct slice *parts, size_t count) MUST_CHECK;
 /* Move what the ring holds to the file, beside the thread that appends, syncs and detaches; nothing while the log is
  * held. One thread. REQUIRES: rlog_writer_destroy comes later. A failure is final, as one of rlog_flush. */
 enum nokv_status rlog_write_full(struct rlog_writer *w) MUST_CHECK;

@@ -10,6 +10,7 @@
  *       at any instruction every acknowledged record stands whole in the file or whole in the ring. flushed is moved on
  *       in whole records for that reason: a record that is half in the file and half in the ring is nobody's.
  *  [I3] With preallocation, reserved >= end + room for a SYNCED and a SEAL record: what the ring holds has its blocks.
+ *       Records other than those of rlog_append_kept leave kept_bytes beyond that.
  *
  * Storing into the ring needs no order among the stores: until the last one has happened the checksum does not match,
  * whatever lap of the ring or whichever log the bytes in between are from, because offset and log number seed it.
@@ -48,6 +49,7 @@ struct rlog_writer {
     size_t write_chunk;
     struct log_id id;
     uint64_t preallocate_bytes;
+    uint64_t kept_bytes;
     void (*full)(void *arg); /* NULL: who appends moves it to the file */
     void *full_arg;
     /* [I4]; written by the one thread (release) */
@@ -188,7 +190,7 @@ static enum nokv_status ring_is_full(struct rlog_writer *w, uint64_t waiting)
 /* Keep [I3] for `size` more bytes. NO_SPACE leaves the writer as it was. */
 static enum nokv_status reserve_slow(struct rlog_writer *w, uint64_t size)
 {
-    uint64_t missing = end_of(w) + size + RESERVE_BYTES - w->reserved;
+    uint64_t missing = end_of(w) + size + RESERVE_BYTES + w->kept_bytes - w->reserved;
     uint64_t step = u64_max(missing, w->preallocate_bytes);
     enum nokv_status status = io_preallocate(w->file, w->reserved, step);
     if (status == NOKV_ERR_NO_SPACE && step > missing) {
@@ -204,9 +206,17 @@ static enum nokv_status reserve_slow(struct rlog_writer *w, uint64_t size)
 
 static inline enum nokv_status reserve(struct rlog_writer *w, uint64_t size)
 {
-    if (LIKELY(w->reserved >= end_of(w) + size + RESERVE_BYTES))
+    if (LIKELY(w->reserved >= end_of(w) + size + RESERVE_BYTES + w->kept_bytes))
         return NOKV_OK;
     return reserve_slow(w, size);
+}
+
+/* The same, or, when the disk is full, out of what is kept. */
+static enum nokv_status reserve_kept(struct rlog_writer *w, uint64_t size)
+{
+    enum nokv_status status = reserve(w, size);
+    bool is_kept = w->reserved >= end_of(w) + size + RESERVE_BYTES;
+    return status == NOKV_ERR_NO_SPACE && is_kept ? NOKV_OK : status;
 }
 
 /* ---- one record ------------------------------------------------------------------------------------------------ */
@@ -375,7 +385,8 @@ static enum nokv_status append_mark(struct rlog_writer *w, enum rlog_type type)
     return append_record(w, type, &part, 1, sizeof covers);
 }
 
-enum nokv_status rlog_append(struct rlog_writer *w, const struct slice *parts, size_t count)
+static inline enum nokv_status append_data(struct rlog_writer *w, const struct slice *parts, size_t count,
+                                           bool may_use_kept)
 {
     TRY(check_usable(w));
     ASSERT(!w->detached);
@@ -385,7 +396,8 @@ enum nokv_status rlog_append(struct rlog_writer *w, const struct slice *parts, s
     if (UNLIKELY(payload_size > RLOG_PAYLOAD_MAX))
         return FAIL(TOO_LARGE, "log %s: record of %llu bytes, at most %u", io_path(w->file),
                     (unsigned long long)payload_size, RLOG_PAYLOAD_MAX);
-    TRY(reserve(w, record_size(payload_size)));
+    uint64_t size = record_size(payload_size);
+    TRY(may_use_kept ? reserve_kept(w, size) : reserve(w, size));
     if (UNLIKELY(w->mark_synced)) {
         TRY(append_mark(w, RLOG_SYNCED));
         w->mark_synced = false;
@@ -395,6 +407,16 @@ enum nokv_status rlog_append(struct rlog_writer *w, const struct slice *parts, s
     if (UNLIKELY(waiting >= w->write_chunk) && w->hold_wait == NULL)
         return ring_is_full(w, waiting);
     return NOKV_OK;
+}
+
+enum nokv_status rlog_append(struct rlog_writer *w, const struct slice *parts, size_t count)
+{
+    return append_data(w, parts, count, false);
+}
+
+enum nokv_status rlog_append_kept(struct rlog_writer *w, const struct slice *parts, size_t count)
+{
+    return append_data(w, parts, count, true);
 }
 
 /* ---- flush, sync, seal, hold ----------------------------------------------------------------------------------- */
@@ -544,6 +566,7 @@ static void set_options(struct rlog_writer *w, const struct rlog_writer_options 
 {
     w->id = (struct log_id){.number = o->number, .salt = o->salt ? o->salt : make_salt(o)};
     w->preallocate_bytes = o->preallocate_bytes;
+    w->kept_bytes = o->preallocate_bytes ? o->kept_bytes : 0;
     w->full = o->full;
     w->full_arg = o->full_arg;
     mutex_init(&w->flush_mu);
