@@ -22,10 +22,15 @@ if(NOKV_SANITIZE)
   target_compile_options(nokv_warnings INTERFACE -fsanitize=${NOKV_SANITIZE} -fno-sanitize-recover=all)
   target_link_options(nokv_warnings INTERFACE -fsanitize=${NOKV_SANITIZE})
 endif()
-if(NOKV_COVERAGE)
+if(NOKV_COVERAGE STREQUAL "mcdc") # clang 19 or newer, whose warnings are not ours
+  target_compile_options(nokv_warnings INTERFACE -fprofile-instr-generate -fcoverage-mapping -fcoverage-mcdc
+    -fprofile-update=atomic -Wno-error)
+  set(NOKV_COVERAGE_LINK -fprofile-instr-generate)
+elseif(NOKV_COVERAGE)
   target_compile_options(nokv_warnings INTERFACE --coverage -fprofile-update=atomic)
-  target_link_options(nokv_warnings INTERFACE --coverage)
+  set(NOKV_COVERAGE_LINK --coverage)
 endif()
+target_link_options(nokv_warnings INTERFACE ${NOKV_COVERAGE_LINK})
 
 add_library(nokv_flags INTERFACE)
 target_include_directories(nokv_flags INTERFACE ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/include)

@@ -1,0 +1,320 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""mutate.py ROOT BUILD [--list] [--check] [--jobs N] [NN...] - do the tests notice bugs that were planted by hand?
+
+patches/NN-name.patch plants one bug each and says in its header what it is, of which class of real bugs, and which tests
+must catch it. For each (or for those that are named by their numbers) a scratch copy of the tree below BUILD is patched
+and built, with address and undefined sanitizers, and the named tests are run; if they pass, all quick tests, and then the
+slow ones. A test catches a bug by failing, by a sanitizer's report, or by not ending. Before that the named tests must
+pass on the tree as it is.
+
+--list prints the bugs. --check only looks whether every patch applies, changes something, and names tests that there are:
+`BUILD` is then any configured build tree.
+"""
+import argparse
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+PATCHES = os.path.join(HERE, "patches")
+FIELD = re.compile(r"^(what|why|caught by): (.*(?:\n  .*)*)", re.MULTILINE)
+SECONDS_MAX = 120      # for one test; the slowest takes a few of them
+SKIPPED = 77           # exit code of a test that could not run
+
+
+class Mutation:
+    """One patch, and what its header says."""
+
+    def __init__(self, file_name):
+        self.path = os.path.join(PATCHES, file_name)
+        self.number, _, self.name = file_name[: -len(".patch")].partition("-")
+        with open(self.path, encoding="utf-8") as file:
+            text = file.read()
+        self.head, _, self.diff = text.partition("\n--- ")
+        self.fields = {key: " ".join(value.split()) for key, value in FIELD.findall(self.head)}
+        self.tests = [name for name in re.split(r"[,\s]+", self.fields.get("caught by", "")) if name]
+        match = re.match(r"a/(\S+)", self.diff)
+        self.target = match.group(1) if match else ""
+
+    @property
+    def module(self):
+        return "/".join(self.target.split("/")[1:])
+
+
+def mutations(numbers=()):
+    found = [Mutation(name) for name in sorted(os.listdir(PATCHES)) if name.endswith(".patch")]
+    wanted = {number.zfill(2) for number in numbers}
+    unknown = wanted - {m.number for m in found}
+    if unknown:
+        raise SystemExit(f"mutate: there is no bug number {', '.join(sorted(unknown))}")
+    return [m for m in found if not wanted or m.number in wanted]
+
+
+# ---- the tree ---------------------------------------------------------------------------------------------------------
+
+
+def git(directory, *arguments):
+    """git in a directory that is taken for a tree of its own, whatever repository it lies in."""
+    environment = dict(os.environ, GIT_CEILING_DIRECTORIES=os.path.dirname(os.path.abspath(directory)))
+    command = ["git", "-c", f"safe.directory={os.path.realpath(directory)}", *arguments]
+    return subprocess.run(command, cwd=directory, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          check=False)
+
+
+def apply(directory, mutation, *options):
+    """None, or why the patch does not apply."""
+    done = git(directory, "apply", *options, mutation.path)
+    return None if done.returncode == 0 else done.stderr.decode().strip()
+
+
+def tree_files(root):
+    listed = git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard").stdout.decode().split("\0")
+    return [name for name in listed if name and os.path.isfile(os.path.join(root, name))]
+
+
+def copy_if_changed(source, target):
+    """Files that are the same keep their time, so that only what changed is built again."""
+    with open(source, "rb") as file:
+        wanted = file.read()
+    if os.path.exists(target):
+        with open(target, "rb") as file:
+            if file.read() == wanted:
+                return
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    shutil.copyfile(source, target)
+    shutil.copymode(source, target)
+
+
+def tree_copy(root, tree):
+    names = tree_files(root)
+    if not names:
+        raise SystemExit("mutate: git does not list the tree's files")
+    for name in names:
+        copy_if_changed(os.path.join(root, name), os.path.join(tree, name))
+    known = set(names)
+    for folder, _, files in os.walk(tree):
+        for file in files:
+            path = os.path.join(folder, file)
+            if os.path.relpath(path, tree) not in known:
+                os.unlink(path)
+
+
+# ---- building and testing ---------------------------------------------------------------------------------------------
+
+
+def run_logged(command, log, **options):
+    with open(log, "wb") as file:
+        return subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, check=False, **options).returncode
+
+
+def tail(path, lines):
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return "".join(file.readlines()[-lines:])
+
+
+class Test:
+    """What ctest knows of one test."""
+
+    def __init__(self, described):
+        self.name = described["name"]
+        self.command = described.get("command", [])
+        self.properties = {p["name"]: p["value"] for p in described.get("properties", [])}
+        self.labels = self.properties.get("LABELS", [])
+
+
+def ctest_tests(build):
+    out = subprocess.run(["ctest", "--test-dir", build, "--show-only=json-v1"], check=True, stdout=subprocess.PIPE)
+    return {test["name"]: Test(test) for test in json.loads(out.stdout)["tests"]}
+
+
+REPORTS = (("AddressSanitizer", "ERROR: AddressSanitizer"), ("LeakSanitizer", "ERROR: LeakSanitizer"),
+           ("UndefinedBehaviorSanitizer", "runtime error: "), ("a broken invariant", "nokv: broken invariant"))
+
+
+def symptom(output, timed_out):
+    """In which function of the test, and how."""
+    function = re.findall(r"\[  FAILED  \] (test_\w+)", output) or re.findall(r"\[ RUN      \] (\w+)", output)[-1:]
+    how = "it does not end" if timed_out else next((name for name, text in REPORTS if text in output), "")
+    return ", ".join(part for part in (function[0] if function else "", how) if part)
+
+
+class Bench:
+    """The scratch copy, its build, and what was found out with it."""
+
+    def __init__(self, root, base, jobs):
+        self.root, self.jobs = root, jobs
+        self.tree, self.build, self.logs = (os.path.join(base, name) for name in ("tree", "build", "logs"))
+        for directory in (self.tree, self.logs):
+            os.makedirs(directory, exist_ok=True)
+        self.tests = {}
+
+    def prepare(self):
+        tree_copy(self.root, self.tree)
+        log = os.path.join(self.logs, "build.log")
+        configure = ["cmake", "-S", self.tree, "-B", self.build, "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Sanitize",
+                     "-DNOKV_SANITIZE=address,undefined", "-DNOKV_TOOLS=OFF"]
+        if run_logged(configure, log) != 0 or not self.compile([], log):
+            raise SystemExit(f"mutate: the tree as it is does not build:\n{tail(log, 20)}")
+        self.tests = ctest_tests(self.build)
+
+    def compile(self, targets, log):
+        return run_logged(["ninja", "-C", self.build, f"-j{self.jobs}", *targets], log) == 0
+
+    def targets_of(self, names):
+        paths = [os.path.relpath(self.tests[name].command[0], self.build) for name in names]
+        return sorted({path for path in paths if not path.startswith("..")})
+
+    def run(self, name, log):
+        """None when the test passes; otherwise how it does not."""
+        test = self.tests[name]
+        environment = dict(os.environ, ASAN_OPTIONS="detect_stack_use_after_return=1:strict_string_checks=1",
+                           UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1")
+        environment.setdefault("NOKV_TEST_SCALE", "10")
+        with open(log, "wb") as file:
+            process = subprocess.Popen(test.command, stdout=file, stderr=subprocess.STDOUT, env=environment,
+                                       cwd=test.properties.get("WORKING_DIRECTORY", self.build), start_new_session=True)
+            timed_out = False
+            try:
+                process.wait(SECONDS_MAX)
+            except subprocess.TimeoutExpired:
+                timed_out = True
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        if process.returncode in (0, SKIPPED):
+            return None
+        with open(log, encoding="utf-8", errors="replace") as file:
+            return symptom(file.read(), timed_out) or f"exit code {process.returncode}"
+
+    def first_that_fails(self, names, mutation):
+        for name in names:
+            how = self.run(name, os.path.join(self.logs, f"{mutation.number}-{name}.log"))
+            if how is not None:
+                return name, how
+        return None
+
+    def others(self, mutation):
+        """The tests that are not named, the quick ones first."""
+        rest = [t for t in self.tests.values() if t.name not in mutation.tests and t.command]
+        return [t.name for t in sorted(rest, key=lambda t: "quick" not in t.labels)]
+
+    def judge(self, mutation):
+        """(by, how): the test that caught it; by is None when none did, "" when it could not be tried."""
+        why = apply(self.tree, mutation)
+        if why is not None:
+            return "", f"the patch does not apply: {why.splitlines()[0]}"
+        log = os.path.join(self.logs, f"{mutation.number}-build.log")
+        try:
+            if not self.compile(self.targets_of(mutation.tests), log):
+                return "", f"it does not build, see {log}"
+            found = self.first_that_fails(mutation.tests, mutation)
+            if found is None and self.compile([], log):
+                found = self.first_that_fails(self.others(mutation), mutation)
+            return found or (None, "no test noticed")
+        finally:
+            copy_if_changed(os.path.join(self.root, mutation.target), os.path.join(self.tree, mutation.target))
+
+
+# ---- commands ---------------------------------------------------------------------------------------------------------
+
+
+def command_list(chosen):
+    for m in chosen:
+        print(f"{m.number} {m.name} ({m.target})\n   {m.fields['what']}\n   {m.fields['why']}\n"
+              f"   caught by: {', '.join(m.tests)}")
+
+
+def complaints_of(root, tests, mutation):
+    if not re.fullmatch(r"\d\d", mutation.number) or not re.fullmatch(r"[a-z0-9-]+", mutation.name):
+        yield "its name is not NN-words-in-lower-case.patch"
+    for field in ("what", "why", "caught by"):
+        if not mutation.fields.get(field):
+            yield f"its header does not say '{field}: ...'"
+    if not mutation.target.startswith("src/"):
+        yield "it does not change a file below src/"
+    for name in mutation.tests:
+        if name not in tests:
+            yield f"there is no test {name}"
+    why = apply(root, mutation, "--check")
+    if why is not None:
+        yield f"it does not apply any more: {why}"
+
+
+def command_check(root, build, chosen):
+    tests, failed = ctest_tests(build), 0
+    numbers = [m.number for m in chosen]
+    for m in chosen:
+        for complaint in complaints_of(root, tests, m):
+            print(f"{os.path.relpath(m.path, root)}: {complaint}")
+            failed += 1
+    if len(numbers) != len(set(numbers)):
+        print("a number is given twice")
+        failed += 1
+    print(f"mutation: {len(chosen)} patches, {failed} complaints")
+    return 1 if failed or not chosen else 0
+
+
+def baseline(bench, chosen):
+    """The named tests pass without any bug, or their verdict would mean nothing."""
+    for name in sorted({test for m in chosen for test in m.tests}):
+        if name not in bench.tests:
+            raise SystemExit(f"mutate: there is no test {name}")
+        log = os.path.join(bench.logs, f"baseline-{name}.log")
+        how = bench.run(name, log)
+        if how is not None:
+            raise SystemExit(f"mutate: {name} fails without any bug ({how}), see {log}")
+
+
+def verdict_of(found):
+    by, how = found
+    if by:
+        return f"{by}: {how}"
+    return "SURVIVED" if by is None else f"NOT TRIED: {how}"
+
+
+def command_run(root, base, chosen, jobs):
+    bench = Bench(root, base, jobs)
+    bench.prepare()
+    baseline(bench, chosen)
+    rows = []
+    for m in chosen:
+        begin = time.monotonic()
+        found = bench.judge(m)
+        seconds = time.monotonic() - begin
+        named = "" if not found[0] or found[0] in m.tests else " (not among those that were named)"
+        rows.append((m, verdict_of(found) + named, seconds, bool(found[0])))
+        print(f"{m.number} {m.name}: {rows[-1][1]} ({seconds:.0f} s)", flush=True)
+    print(f"\n{'':2} {'planted bug':32} {'where':26} caught by")
+    for m, verdict, _, _ in rows:
+        print(f"{m.number} {m.name:32} {m.module:26} {verdict}")
+    caught = sum(row[3] for row in rows)
+    print(f"mutation: {len(rows)} planted bugs, {caught} caught, {len(rows) - caught} not, "
+          f"{sum(row[2] for row in rows):.0f} s")
+    return 0 if caught == len(rows) else 1
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="./dev mutate", description="Do the tests notice bugs planted by hand?")
+    parser.add_argument("root")
+    parser.add_argument("build")
+    parser.add_argument("numbers", nargs="*", metavar="NN")
+    parser.add_argument("--list", action="store_true", help="only say which bugs there are")
+    parser.add_argument("--check", action="store_true", help="only see whether the patches apply")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    given = parser.parse_args()
+    chosen = mutations(given.numbers)
+    if given.list:
+        command_list(chosen)
+        return 0
+    if given.check:
+        return command_check(given.root, given.build, chosen)
+    return command_run(given.root, given.build, chosen, given.jobs)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
