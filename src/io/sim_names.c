@@ -283,6 +283,7 @@ int sim_name_create(struct sim *s, const char *path, bool is_dir, struct sim_nod
 /* Let the entry's node go from the names of now. */
 static void unlink_entry(struct sim *s, struct sim_node *dir, struct sim_entry *entry)
 {
+    ASSERT(entry != NULL);
     struct sim_node *node = sim_node_ref(entry->node);
     entries_remove(&dir->now, entry);
     node->links--;

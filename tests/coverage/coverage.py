@@ -54,14 +54,17 @@ def is_wanted(path, what):
 
 def gcovr(root, build, html):
     out = os.path.join(build, "coverage.json")
-    command = ["gcovr", "--config", os.path.join(HERE, "gcovr.cfg"), "--root", root, "-j", str(os.cpu_count() or 1),
-               "--json", out, os.path.join(build, "src")]
+    command = ["gcovr", "--config", os.path.join(HERE, "gcovr.cfg"), "--root", root, "--filter",
+               re.escape(root) + "/src/", "-j", str(os.cpu_count() or 1), "--json", out, os.path.join(build, "src")]
     if html:
         os.makedirs(html, exist_ok=True)
         command[-1:-1] = ["--html-details", os.path.join(html, "index.html")]
     subprocess.run(command, check=True, cwd=root)
     with open(out, encoding="utf-8") as file:
-        return json.load(file)["files"]
+        files = json.load(file)["files"]
+    if not files:
+        raise SystemExit(f"coverage: no test has run in {build} yet")
+    return files
 
 
 def counted(file):

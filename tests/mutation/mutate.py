@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""mutate.py ROOT BUILD [--list] [--check] [--jobs N] [NN...] - do the tests notice bugs that were planted by hand?
+"""mutate.py ROOT BUILD [--list] [--check] [--named] [--jobs N] [NN...] - do the tests notice bugs planted by hand?
 
 patches/NN-name.patch plants one bug each and says in its header what it is, of which class of real bugs, and which tests
 must catch it. For each (or for those that are named by their numbers) a scratch copy of the tree below BUILD is patched
 and built, with address and undefined sanitizers, and the named tests are run; if they pass, all quick tests, and then the
-slow ones. A test catches a bug by failing, by a sanitizer's report, or by not ending. Before that the named tests must
+slow ones (with --named not). A test catches a bug by failing, by a sanitizer's report, or by not ending. Before that the named tests must
 pass on the tree as it is.
 
 --list prints the bugs. --check only looks whether every patch applies, changes something, and names tests that there are:
@@ -147,8 +147,8 @@ def symptom(output, timed_out):
 class Bench:
     """The scratch copy, its build, and what was found out with it."""
 
-    def __init__(self, root, base, jobs):
-        self.root, self.jobs = root, jobs
+    def __init__(self, root, base, jobs, only_named):
+        self.root, self.jobs, self.only_named = root, jobs, only_named
         self.tree, self.build, self.logs = (os.path.join(base, name) for name in ("tree", "build", "logs"))
         for directory in (self.tree, self.logs):
             os.makedirs(directory, exist_ok=True)
@@ -213,7 +213,7 @@ class Bench:
             if not self.compile(self.targets_of(mutation.tests), log):
                 return "", f"it does not build, see {log}"
             found = self.first_that_fails(mutation.tests, mutation)
-            if found is None and self.compile([], log):
+            if found is None and not self.only_named and self.compile([], log):
                 found = self.first_that_fails(self.others(mutation), mutation)
             return found or (None, "no test noticed")
         finally:
@@ -277,8 +277,7 @@ def verdict_of(found):
     return "SURVIVED" if by is None else f"NOT TRIED: {how}"
 
 
-def command_run(root, base, chosen, jobs):
-    bench = Bench(root, base, jobs)
+def command_run(bench, chosen):
     bench.prepare()
     baseline(bench, chosen)
     rows = []
@@ -305,6 +304,7 @@ def main():
     parser.add_argument("numbers", nargs="*", metavar="NN")
     parser.add_argument("--list", action="store_true", help="only say which bugs there are")
     parser.add_argument("--check", action="store_true", help="only see whether the patches apply")
+    parser.add_argument("--named", action="store_true", help="run no others than the tests that are named")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     given = parser.parse_args()
     chosen = mutations(given.numbers)
@@ -313,7 +313,7 @@ def main():
         return 0
     if given.check:
         return command_check(given.root, given.build, chosen)
-    return command_run(given.root, given.build, chosen, given.jobs)
+    return command_run(Bench(given.root, given.build, given.jobs, given.named), chosen)
 
 
 if __name__ == "__main__":

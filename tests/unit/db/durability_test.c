@@ -354,8 +354,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_failed_sync),
         cmocka_unit_test(test_sync_keeps_failing),
-        cmocka_unit_test(test_failed_log_write),
         cmocka_unit_test(test_no_memory_within_a_batch),
+        cmocka_unit_test(test_failed_log_write),
         cmocka_unit_test(test_failed_manifest_sync),
         cmocka_unit_test(test_failed_flush),
         cmocka_unit_test(test_full_disk_in_flush),
