@@ -12,9 +12,11 @@ pass on the tree as it is.
 `BUILD` is then any configured build tree.
 """
 import argparse
+import concurrent.futures
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -24,7 +26,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 PATCHES = os.path.join(HERE, "patches")
 FIELD = re.compile(r"^(what|why|caught by): (.*(?:\n  .*)*)", re.MULTILINE)
-SECONDS_MAX = 120      # for one test; the slowest takes a few of them
+SECONDS_MAX = 300      # for one test; the slowest takes some ten of them on a machine that does nothing else
 SKIPPED = 77           # exit code of a test that could not run
 
 
@@ -149,10 +151,12 @@ class Bench:
 
     def __init__(self, root, base, jobs, only_named):
         self.root, self.jobs, self.only_named = root, jobs, only_named
-        self.tree, self.build, self.logs = (os.path.join(base, name) for name in ("tree", "build", "logs"))
-        for directory in (self.tree, self.logs):
+        folders = [os.path.abspath(os.path.join(base, name)) for name in ("tree", "build", "logs", "programs")]
+        self.tree, self.build, self.logs, self.programs = folders
+        for directory in folders:
             os.makedirs(directory, exist_ok=True)
-        self.tests = {}
+        self.tests, self.commands = {}, {}
+        self.pool = concurrent.futures.ThreadPoolExecutor(jobs)
 
     def prepare(self):
         tree_copy(self.root, self.tree)
@@ -162,22 +166,22 @@ class Bench:
         if run_logged(configure, log) != 0 or not self.compile([], log):
             raise SystemExit(f"mutate: the tree as it is does not build:\n{tail(log, 20)}")
         self.tests = ctest_tests(self.build)
+        with open(os.path.join(self.build, "compile_commands.json"), encoding="utf-8") as file:
+            entries = {os.path.relpath(entry["file"], self.tree): entry["command"] for entry in json.load(file)}
+        self.commands = {source: command for source, command in entries.items() if source.startswith("src/")}
 
     def compile(self, targets, log):
         return run_logged(["ninja", "-C", self.build, f"-j{self.jobs}", *targets], log) == 0
 
-    def targets_of(self, names):
-        paths = [os.path.relpath(self.tests[name].command[0], self.build) for name in names]
-        return sorted({path for path in paths if not path.startswith("..")})
-
-    def run(self, name, log):
-        """None when the test passes; otherwise how it does not."""
+    def run(self, name, log, program=None):
+        """None when the test passes; otherwise how it does not. `program`: instead of the one that was built."""
         test = self.tests[name]
+        command = [program or test.command[0], *test.command[1:]]
         environment = dict(os.environ, ASAN_OPTIONS="detect_stack_use_after_return=1:strict_string_checks=1",
                            UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1")
         environment.setdefault("NOKV_TEST_SCALE", "10")
         with open(log, "wb") as file:
-            process = subprocess.Popen(test.command, stdout=file, stderr=subprocess.STDOUT, env=environment,
+            process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment,
                                        cwd=test.properties.get("WORKING_DIRECTORY", self.build), start_new_session=True)
             timed_out = False
             try:
@@ -191,33 +195,93 @@ class Bench:
         with open(log, encoding="utf-8", errors="replace") as file:
             return symptom(file.read(), timed_out) or f"exit code {process.returncode}"
 
-    def first_that_fails(self, names, mutation):
-        for name in names:
-            how = self.run(name, os.path.join(self.logs, f"{mutation.number}-{name}.log"))
-            if how is not None:
-                return name, how
-        return None
+    def begin(self, names, log_of):
+        return [(name, self.pool.submit(self.run, name, log_of(name))) for name in names]
+
+    @staticmethod
+    def first_that_fails(runs):
+        """The first of these tests, in their order, that does not pass."""
+        found = None
+        for name, run in runs:
+            if found is not None:
+                run.cancel()
+            elif run.result() is not None:
+                found = name, run.result()
+        return found
+
+    def log_of(self, mutation):
+        return lambda name: os.path.join(self.logs, f"{mutation.number}-{name}.log")
 
     def others(self, mutation):
         """The tests that are not named, the quick ones first."""
         rest = [t for t in self.tests.values() if t.name not in mutation.tests and t.command]
         return [t.name for t in sorted(rest, key=lambda t: "quick" not in t.labels)]
 
-    def judge(self, mutation):
-        """(by, how): the test that caught it; by is None when none did, "" when it could not be tried."""
+    def plant(self, mutation, targets):
+        """Patch and build; None, or why that is not possible."""
         why = apply(self.tree, mutation)
         if why is not None:
-            return "", f"the patch does not apply: {why.splitlines()[0]}"
+            return f"the patch does not apply: {why.splitlines()[0]}"
         log = os.path.join(self.logs, f"{mutation.number}-build.log")
-        try:
-            if not self.compile(self.targets_of(mutation.tests), log):
-                return "", f"it does not build, see {log}"
-            found = self.first_that_fails(mutation.tests, mutation)
-            if found is None and not self.only_named and self.compile([], log):
-                found = self.first_that_fails(self.others(mutation), mutation)
-            return found or (None, "no test noticed")
-        finally:
-            copy_if_changed(os.path.join(self.root, mutation.target), os.path.join(self.tree, mutation.target))
+        return None if self.compile(targets, log) else f"it does not build, see {log}"
+
+    def uproot(self, mutation):
+        copy_if_changed(os.path.join(self.root, mutation.target), os.path.join(self.tree, mutation.target))
+
+    def patched_copy(self, mutation):
+        """A folder with the target, patched; or why there is none."""
+        folder = os.path.join(self.programs, mutation.number)
+        shutil.rmtree(folder, ignore_errors=True)
+        copy_if_changed(os.path.join(self.root, mutation.target), os.path.join(folder, mutation.target))
+        return folder, apply(folder, mutation)
+
+    def compile_copy(self, mutation, folder, log):
+        """Objects with the bug: of the file, or, when it is a header, of all files of its module. None: they do not build."""
+        objects = []
+        for source, command in self.commands.items():
+            in_module = os.path.dirname(source) == os.path.dirname(mutation.target)
+            if source != mutation.target and not (mutation.target.endswith(".h") and in_module):
+                continue
+            patched = os.path.join(folder if source == mutation.target else self.tree, source)
+            words = [word.replace(os.path.join(self.tree, source), patched) for word in shlex.split(command)]
+            objects.append(os.path.join(folder, os.path.basename(source) + ".o"))
+            words[words.index("-o") + 1] = objects[-1]
+            words.insert(1, "-I" + os.path.join(folder, "src"))
+            if run_logged(words, log, cwd=self.build) != 0:
+                return None
+        return objects
+
+    def link_copy(self, name, folder, objects, log):
+        """The test's program with these objects, which stand in front of the archive that has the sound ones."""
+        path = os.path.relpath(self.tests[name].command[0], self.build)
+        out = subprocess.run(["ninja", "-C", self.build, "-t", "commands", "-s", path], check=True, stdout=subprocess.PIPE)
+        link = out.stdout.decode().splitlines()[-1]
+        program = os.path.join(folder, name)
+        link = link.replace(f" -o {path} ", f" {' '.join(objects)} -o {program} ")
+        return program if run_logged(["sh", "-c", link], log, cwd=self.build) == 0 else None
+
+    def run_named(self, mutation):
+        """(test, how), None when none noticed, or why it could not be tried."""
+        folder, why = self.patched_copy(mutation)
+        if why is not None:
+            return f"the patch does not apply: {why.splitlines()[0]}"
+        log = os.path.join(self.logs, f"{mutation.number}-build.log")
+        objects = self.compile_copy(mutation, folder, log)
+        for name in mutation.tests if objects else []:
+            program = self.link_copy(name, folder, objects, log)
+            if program is None:
+                return f"it does not link, see {log}"
+            how = self.run(name, self.log_of(mutation)(name), program)
+            os.unlink(program)
+            if how is not None:
+                return name, how
+        return None if objects else f"it does not build, see {log}"
+
+    def try_others(self, mutation):
+        why = self.plant(mutation, [])
+        found = None if why else self.first_that_fails(self.begin(self.others(mutation), self.log_of(mutation)))
+        self.uproot(mutation)
+        return found
 
 
 # ---- commands ---------------------------------------------------------------------------------------------------------
@@ -259,41 +323,47 @@ def command_check(root, build, chosen):
     return 1 if failed or not chosen else 0
 
 
-def baseline(bench, chosen):
-    """The named tests pass without any bug, or their verdict would mean nothing."""
-    for name in sorted({test for m in chosen for test in m.tests}):
-        if name not in bench.tests:
-            raise SystemExit(f"mutate: there is no test {name}")
-        log = os.path.join(bench.logs, f"baseline-{name}.log")
-        how = bench.run(name, log)
-        if how is not None:
-            raise SystemExit(f"mutate: {name} fails without any bug ({how}), see {log}")
+def begin_baseline(bench, chosen):
+    """The named tests without any bug: they must pass, or their verdict would mean nothing."""
+    names = sorted({test for m in chosen for test in m.tests})
+    unknown = [name for name in names if name not in bench.tests]
+    if unknown:
+        raise SystemExit(f"mutate: there is no test {', '.join(unknown)}")
+    return bench.begin(names, lambda name: os.path.join(bench.logs, f"baseline-{name}.log"))
 
 
-def verdict_of(found):
-    by, how = found
-    if by:
-        return f"{by}: {how}"
-    return "SURVIVED" if by is None else f"NOT TRIED: {how}"
+def verdict(bench, mutation, tried):
+    """(was it caught, what to say)."""
+    found = tried.result()
+    if isinstance(found, str):
+        return False, f"NOT TRIED: {found}"
+    if found is not None:
+        return True, f"{found[0]}: {found[1]}"
+    found = None if bench.only_named else bench.try_others(mutation)
+    if found is not None:
+        return True, f"{found[0]}: {found[1]} (not among those that were named)"
+    return False, "SURVIVED"
 
 
 def command_run(bench, chosen):
+    begin = time.monotonic()
     bench.prepare()
-    baseline(bench, chosen)
+    baseline = begin_baseline(bench, chosen)
+    tried = [(m, bench.pool.submit(bench.run_named, m)) for m in chosen]
+    unsound = bench.first_that_fails(baseline)
+    if unsound is not None:
+        bench.pool.shutdown(cancel_futures=True)
+        raise SystemExit(f"mutate: {unsound[0]} fails without any bug ({unsound[1]}), see {bench.logs}")
     rows = []
-    for m in chosen:
-        begin = time.monotonic()
-        found = bench.judge(m)
-        seconds = time.monotonic() - begin
-        named = "" if not found[0] or found[0] in m.tests else " (not among those that were named)"
-        rows.append((m, verdict_of(found) + named, seconds, bool(found[0])))
-        print(f"{m.number} {m.name}: {rows[-1][1]} ({seconds:.0f} s)", flush=True)
-    print(f"\n{'':2} {'planted bug':32} {'where':26} caught by")
-    for m, verdict, _, _ in rows:
-        print(f"{m.number} {m.name:32} {m.module:26} {verdict}")
-    caught = sum(row[3] for row in rows)
+    for m, outcome in tried:
+        rows.append((m, *verdict(bench, m, outcome)))
+        print(f"{m.number} {m.name}: {rows[-1][2]}", flush=True)
+    print(f"\n{'':2} {'planted bug':32} {'where':22} caught by")
+    for m, _, text in rows:
+        print(f"{m.number} {m.name:32} {m.module:22} {text}")
+    caught = sum(row[1] for row in rows)
     print(f"mutation: {len(rows)} planted bugs, {caught} caught, {len(rows) - caught} not, "
-          f"{sum(row[2] for row in rows):.0f} s")
+          f"{time.monotonic() - begin:.0f} s")
     return 0 if caught == len(rows) else 1
 
 
