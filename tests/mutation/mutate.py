@@ -4,9 +4,9 @@
 
 patches/NN-name.patch plants one bug each and says in its header what it is, of which class of real bugs, and which tests
 must catch it. For each (or for those that are named by their numbers) a scratch copy of the tree below BUILD is patched
-and built, with address and undefined sanitizers, and the named tests are run; if they pass, all quick tests, and then the
-slow ones (with --named not). A test catches a bug by failing, by a sanitizer's report, or by not ending. Before that the named tests must
-pass on the tree as it is.
+and built, with address and undefined sanitizers, and the named tests are run; if they pass, all quick tests, and then
+the slow ones (with --named not). A test catches a bug by failing, by a sanitizer's report, or by not ending. The named
+tests must pass on the tree as it is.
 
 --list prints the bugs. --check only looks whether every patch applies, changes something, and names tests that there are:
 `BUILD` is then any configured build tree.
@@ -141,8 +141,11 @@ REPORTS = (("AddressSanitizer", "ERROR: AddressSanitizer"), ("LeakSanitizer", "E
 
 def symptom(output, timed_out):
     """In which function of the test, and how."""
-    function = re.findall(r"\[  FAILED  \] (test_\w+)", output) or re.findall(r"\[ RUN      \] (\w+)", output)[-1:]
+    failed = re.findall(r"\[  FAILED  \] (\w+)", output)
+    function = failed or re.findall(r"\[ RUN      \] (\w+)", output)[-1:]
     how = "it does not end" if timed_out else next((name for name, text in REPORTS if text in output), "")
+    if failed and how == "LeakSanitizer": # what a test that stops half way leaves
+        how = ""
     return ", ".join(part for part in (function[0] if function else "", how) if part)
 
 
@@ -236,7 +239,7 @@ class Bench:
         return folder, apply(folder, mutation)
 
     def compile_copy(self, mutation, folder, log):
-        """Objects with the bug: of the file, or, when it is a header, of all files of its module. None: they do not build."""
+        """Objects with the bug: of the file, or, of a header, of all files of its module. None: they do not build."""
         objects = []
         for source, command in self.commands.items():
             in_module = os.path.dirname(source) == os.path.dirname(mutation.target)
@@ -254,7 +257,8 @@ class Bench:
     def link_copy(self, name, folder, objects, log):
         """The test's program with these objects, which stand in front of the archive that has the sound ones."""
         path = os.path.relpath(self.tests[name].command[0], self.build)
-        out = subprocess.run(["ninja", "-C", self.build, "-t", "commands", "-s", path], check=True, stdout=subprocess.PIPE)
+        out = subprocess.run(["ninja", "-C", self.build, "-t", "commands", "-s", path], check=True,
+                             stdout=subprocess.PIPE)
         link = out.stdout.decode().splitlines()[-1]
         program = os.path.join(folder, name)
         link = link.replace(f" -o {path} ", f" {' '.join(objects)} -o {program} ")
