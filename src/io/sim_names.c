@@ -100,6 +100,7 @@ static int entries_reserve(struct sim_entries *entries, size_t count)
 }
 
 /* REQUIRES: reserved. Takes `name`, counts `node`. */
+/* NOLINTNEXTLINE(readability-non-const-parameter): the entry frees it. */
 static void entries_add(struct sim_entries *entries, char *name, struct sim_node *node)
 {
     entries->items[entries->count++] = (struct sim_entry){.name = name, .node = sim_node_ref(node)};

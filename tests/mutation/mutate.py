@@ -380,7 +380,7 @@ def main():
     parser.add_argument("--check", action="store_true", help="only see whether the patches apply")
     parser.add_argument("--named", action="store_true", help="run no others than the tests that are named")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    given = parser.parse_args()
+    given = parser.parse_intermixed_args()
     chosen = mutations(given.numbers)
     if given.list:
         command_list(chosen)

@@ -252,6 +252,33 @@ static void test_memtables_are_bounded(void **state)
     }
 }
 
+/* Whichever read of a verification fails, the first pass over a table or the second, it is told: a table that could not
+ * be read to its end has not been verified. */
+static void test_failed_reads_in_verify(void **state)
+{
+    (void)state;
+    struct fixture f;
+    bool was_met = true;
+    fixture_init(&f);
+    f.options.sst_read = NOKV_IO_STD;
+    fixture_open(&f);
+    for (uint64_t i = 0; i < 100; i++)
+        kv_put(f.db, i, 1);
+    OK(nokv_flush(f.db));
+    for (uint64_t k = 1; was_met; k++) {
+        nokv_verify_report report = {0};
+        fixture_close(&f);
+        fixture_open(&f); /* nothing of the table is in the cache */
+        sim_fail(f.sim, IO_OP_READ, IO_COMPONENT_COUNT, k, EIO, true);
+        enum nokv_status status = nokv_verify(f.db, NULL, NULL, &report);
+        was_met = sim_failed(f.sim);
+        sim_fail_clear(f.sim);
+        assert_int_equal(status, was_met ? NOKV_ERR_IO : NOKV_OK);
+        assert_true(k > 1 || was_met);
+    }
+    fixture_deinit(&f);
+}
+
 /* Close reports that the tail of the log could not be made durable; the shared buffer still has it. */
 static void test_failed_close(void **state)
 {
@@ -360,6 +387,7 @@ int main(void)
         cmocka_unit_test(test_failed_flush),
         cmocka_unit_test(test_full_disk_in_flush),
         cmocka_unit_test(test_memtables_are_bounded),
+        cmocka_unit_test(test_failed_reads_in_verify),
         cmocka_unit_test(test_failed_close),
         cmocka_unit_test(test_commit_survives_power_cut),
         cmocka_unit_test(test_seal_of_another_call),
