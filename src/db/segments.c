@@ -584,7 +584,9 @@ enum nokv_status segments_load(struct nokv_db *db, struct manifest_state *state,
     }
     for (size_t i = 0; i < recovered_count; i++) {
         TRY(recovered_load(db, recovered[i]));
-        segments_find_locked(db, recovered[i])->last_log = last_log;
+        struct segment_entry *e = segments_find_locked(db, recovered[i]);
+        ASSERT(e != NULL);
+        e->last_log = last_log;
     }
     TRY(version_segments_load(db));
     TRY(change_set_make(db, NULL, &c));

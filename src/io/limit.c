@@ -172,7 +172,7 @@ static bool group_below(struct slice group, const char *root, struct slice *out_
     struct slice rest = slice_make(group.data + root_size, group.size - root_size);
     if (rest.size > 0 && rest.data[0] != '/')
         return false; /* "/a" is not above "/ab" */
-    *out_rest = is_text(rest, "/") ? (struct slice){0} : rest;
+    *out_rest = is_text(rest, "/") ? slice_make(NULL, 0) : rest;
     return !list_has(rest, '/', ".."); /* [I2] */
 }
 

@@ -100,6 +100,7 @@ static int entries_reserve(struct sim_entries *entries, size_t count)
 }
 
 /* REQUIRES: reserved. Takes `name`, counts `node`. */
+/* NOLINTNEXTLINE(readability-non-const-parameter): the entry frees it. */
 static void entries_add(struct sim_entries *entries, char *name, struct sim_node *node)
 {
     entries->items[entries->count++] = (struct sim_entry){.name = name, .node = sim_node_ref(node)};
@@ -283,6 +284,7 @@ int sim_name_create(struct sim *s, const char *path, bool is_dir, struct sim_nod
 /* Let the entry's node go from the names of now. */
 static void unlink_entry(struct sim *s, struct sim_node *dir, struct sim_entry *entry)
 {
+    ASSERT(entry != NULL);
     struct sim_node *node = sim_node_ref(entry->node);
     entries_remove(&dir->now, entry);
     node->links--;

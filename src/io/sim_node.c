@@ -50,6 +50,7 @@ static uint32_t bytes_refs(const struct sim_bytes *b)
 /* A copy of the first `used` bytes, zeros behind them. */
 static struct sim_bytes *bytes_create(const uint8_t *data, size_t used, size_t capacity, bool is_page_aligned)
 {
+    ASSERT(data != NULL || used == 0);
     struct sim_bytes *b = mem_alloc(sizeof *b);
     if (b == NULL)
         return NULL;

@@ -151,6 +151,7 @@ static enum nokv_status ref_add(struct table_writer *w, struct slice user_key, s
         i = ref_find(w, p.segment);
     if (i == w->ref_count || w->refs[i].segment != p.segment) {
         TRY(mem_grow(&w->refs, &w->ref_capacity, w->ref_count + 1, sizeof *w->refs));
+        ASSERT(w->refs != NULL);
         memmove(w->refs + i + 1, w->refs + i, (w->ref_count - i) * sizeof *w->refs);
         w->refs[i] = (struct vlog_ref){.segment = p.segment};
         w->ref_count++;

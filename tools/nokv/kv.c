@@ -93,7 +93,7 @@ static enum cli_exit input_begin(const struct cli_args *args, struct input *inpu
 static enum cli_exit input_open(const struct cli_args *args, struct input *input)
 {
     const char *file = cli_value(args, "file"), *text = args->positionals[2];
-    if (!file && strcmp(text, "-") != 0)
+    if (!file && text && strcmp(text, "-") != 0)
         return argument_bytes(args, "VALUE", text, &input->head) ? CLI_OK : CLI_USAGE;
     input->name = file ? file : "standard input";
     input->file = file ? fopen(file, "rbe") : stdin;

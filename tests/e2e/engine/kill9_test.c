@@ -312,7 +312,7 @@ static void child_check(const char *dir, uint64_t round)
     nokv_status status = nokv_open(dir, &options, &db);
     /* Killed before the very first open had made a database of the directory. */
     if (status == NOKV_ERR_NOT_FOUND && options.read_only && atomic_load(&shared->begun[0]) == 0)
-        _exit(0);
+        test_exit(0);
     uint8_t *scratch = malloc(VALUE_MAX);
     if (status != NOKV_OK || scratch == NULL)
         child_fail("the database does not open after the kill");

@@ -73,7 +73,7 @@ static void child_run(const struct group *g)
     fflush(stdout);
     bool as_expected = memory.limit_bytes == LIMIT && strcmp(memory.source, g->source) == 0 &&
                        memory.total_bytes == before.total_bytes && memory.total_bytes > LIMIT;
-    _exit(as_expected ? 0 : 2);
+    test_exit(as_expected ? 0 : 2);
 }
 
 /* A child in a group with 96 MiB is told 96 MiB, and by which file. */

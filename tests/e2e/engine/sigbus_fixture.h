@@ -48,7 +48,7 @@ static inline void child_passes(void (*scenario)(const char *dir))
             signal(deadly[i], SIG_DFL);
         scenario(dir);
         fflush(NULL);
-        _exit(0);
+        test_exit(0);
     }
     if (pid > 0)
         (void)waitpid(pid, &status, 0);

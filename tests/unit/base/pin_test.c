@@ -108,6 +108,37 @@ static void epoch_section_keeps_it(void **state)
     assert_int_equal(destroyed_count(), before + 1);
 }
 
+static _Atomic int pinned_count;
+
+static void *pin_beside_others(void *arg)
+{
+    ASSERT(epoch_register() == NOKV_OK);
+    pinned_pin(arg);
+    atomic_fetch_add_explicit(&pinned_count, 1, memory_order_acq_rel);
+    while (atomic_load_explicit(&pinned_count, memory_order_acquire) < 2 * PIN_SHARDS)
+        sched_yield(); /* so that each thread has a slot of its own, and with it every shard is used */
+    return NULL;
+}
+
+/* Pins count wherever they were taken: the object stays until as many were dropped as all shards have. */
+static void every_shard_counts(void **state)
+{
+    (void)state;
+    uint64_t before = destroyed_count();
+    struct thing *t = thing_create();
+    pthread_t threads[2 * PIN_SHARDS];
+    for (size_t i = 0; i < ARRAY_COUNT(threads); i++)
+        OK(thread_create(&threads[i], "reader", pin_beside_others, &t->pinned));
+    for (size_t i = 0; i < ARRAY_COUNT(threads); i++)
+        thread_join(threads[i]);
+    pinned_unref(&t->pinned);
+    for (size_t i = 0; i < ARRAY_COUNT(threads); i++) {
+        assert_int_equal(destroyed_count(), before);
+        pinned_unpin(&t->pinned);
+    }
+    assert_int_equal(destroyed_count(), before + 1);
+}
+
 static void *unpin_elsewhere(void *arg)
 {
     ASSERT(epoch_thread_slot == NULL);
@@ -225,6 +256,7 @@ int main(void)
         cmocka_unit_test(last_unref_destroys),       cmocka_unit_test(last_unpin_destroys),
         cmocka_unit_test(epoch_section_keeps_it),    cmocka_unit_test(unregistered_thread_unpins),
         cmocka_unit_test(reads_come_before_destroy), cmocka_unit_test(swaps_under_readers),
+        cmocka_unit_test(every_shard_counts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

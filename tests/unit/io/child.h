@@ -35,7 +35,7 @@ static inline int child_run(void (*fn)(const char *dir), const char *dir)
     assert_true(pid >= 0);
     if (pid == 0) {
         fn(dir);
-        _exit(0);
+        test_exit(0);
     }
     assert_int_equal(waitpid(pid, &status, 0), pid);
     return status;

@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include "base/alloc.h"
 #include "child.h"
 #include "io/io.h"
 
@@ -325,6 +326,30 @@ static void test_direct_durable_append(void **state)
     test_dir_remove(dir);
 }
 
+/* Bytes of a block that was written whole, after its start had been appended, are what a later append goes on from: not
+ * the block that was remembered before. */
+static void test_direct_block_is_written_over(void **state)
+{
+    (void)state;
+    char dir[256], path[300];
+    struct io *io = NULL;
+    uint8_t *block CLEANUP(mem_free_ptr) = mem_alloc_aligned(PAGE_BYTES, PAGE_BYTES), got[PAGE_BYTES];
+    test_dir_create(dir);
+    path_in(path, dir, "f");
+    OK(io_real_create(&io));
+    struct io_file *f = open_direct(io, path);
+    OK(io_pwrite(f, "old", 3, 0));
+    memset(block, 'n', PAGE_BYTES);
+    OK(io_pwrite(f, block, PAGE_BYTES, 0));
+    OK(io_pwrite(f, "x", 1, 100));
+    OK(io_pread_exact(f, got, sizeof got, 0));
+    block[100] = 'x';
+    assert_memory_equal(got, block, PAGE_BYTES);
+    OK(io_close(f));
+    io_destroy(io);
+    test_dir_remove(dir);
+}
+
 /* ---- locks between processes ---------------------------------------------------------------------------------- */
 
 /* Another process's lock is BUSY with that process's pid, and ends when the process is killed. */
@@ -395,6 +420,7 @@ int main(void)
         cmocka_unit_test(test_failed_sync),
         cmocka_unit_test(test_direct_appends),
         cmocka_unit_test(test_direct_durable_append),
+        cmocka_unit_test(test_direct_block_is_written_over),
         cmocka_unit_test(test_lock_of_another_process),
         cmocka_unit_test(test_shared_has_no_holes),
     };

@@ -254,11 +254,43 @@ static void test_threads(void **state)
     bed_close(&b);
 }
 
+/* In a group some of whose reads lie behind the end of their file, each gets the bytes that it asked for, or none. */
+static void test_group_with_reads_behind_the_end(void **state)
+{
+    enum { COUNT = 9, SIZE = 4096 };
+    (void)state;
+    struct bed b;
+    char path[300];
+    struct io_file *f = NULL;
+    static uint8_t buffers[COUNT][SIZE];
+    struct io_read_request requests[COUNT];
+    bed_open(&b);
+    need_uring(&b);
+    snprintf(path, sizeof path, "%s/direct", b.dir);
+    OK(io_open(b.io, path, IO_VLOG, IO_DIRECT, IO_READ | IO_WRITE | IO_CREATE, &f));
+    OK(io_pwrite(f, data, sizeof data, 0));
+    for (size_t i = 0; i < COUNT; i++)
+        requests[i] = (struct io_read_request){
+            .file = f, .buffer = buffers[i], .size = SIZE, .off = i % 3 == 0 ? sizeof data + i : i * SIZE};
+    OK(io_read_many(b.io, requests, COUNT));
+    for (size_t i = 0; i < COUNT; i++) {
+        assert_int_equal(requests[i].got, i % 3 == 0 ? 0 : SIZE);
+        assert_memory_equal(buffers[i], data + i * SIZE, requests[i].got);
+    }
+    OK(io_close(f));
+    bed_close(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_group_is_one_call), cmocka_unit_test(test_scan_once), cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_broken_ring),       cmocka_unit_test(test_fork),      cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_group_is_one_call),
+        cmocka_unit_test(test_scan_once),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_broken_ring),
+        cmocka_unit_test(test_fork),
+        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_group_with_reads_behind_the_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* rlog_test.c - what is appended comes back, whatever its size, wherever ring, window and file end. */
 #include "log_fixture.h"
+#include "rlog/format.h"
 
 enum { RING = 8192 };
 
@@ -363,15 +364,46 @@ static void test_no_memory(void **state)
     }
 }
 
+/* A ring that no writer can have had is refused by its size; none at all, and the smallest that holds a mark, are not.
+ */
+static void test_rings_to_read(void **state)
+{
+    (void)state;
+    static const size_t refused[] = {RLOG_ALIGN, RLOG_MARK_SIZE - RLOG_ALIGN, RLOG_MARK_SIZE + 1};
+    static const uint8_t ring[2 * RLOG_MARK_SIZE];
+    static const size_t taken[] = {0, RLOG_MARK_SIZE};
+    struct fixture f;
+    fixture_init_log(&f, RING);
+    for (size_t i = 0; i < ARRAY_COUNT(refused); i++) {
+        struct rlog_reader *r = NULL;
+        struct rlog_reader_options options = reader_options(&f, true, slice_make(ring, refused[i]));
+        FAILS(INVALID, rlog_reader_open(&options, &r));
+    }
+    for (size_t i = 0; i < ARRAY_COUNT(taken); i++) {
+        struct rlog_reader *r = NULL;
+        struct rlog_reader_options options = reader_options(&f, true, slice_make(ring, taken[i]));
+        OK(rlog_reader_open(&options, &r));
+        rlog_reader_close(r);
+    }
+    fixture_deinit(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_small_records), cmocka_unit_test(test_sizes_around_limits),
-        cmocka_unit_test(test_random_kills),  cmocka_unit_test(test_where_records_stand),
-        cmocka_unit_test(test_hold),          cmocka_unit_test(test_hold_of_other_calls),
-        cmocka_unit_test(test_hold_fails),    cmocka_unit_test(test_hand_over),
-        cmocka_unit_test(test_mark_synced),   cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_too_large),     cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_small_records),
+        cmocka_unit_test(test_sizes_around_limits),
+        cmocka_unit_test(test_random_kills),
+        cmocka_unit_test(test_where_records_stand),
+        cmocka_unit_test(test_rings_to_read),
+        cmocka_unit_test(test_hold),
+        cmocka_unit_test(test_hold_of_other_calls),
+        cmocka_unit_test(test_hold_fails),
+        cmocka_unit_test(test_hand_over),
+        cmocka_unit_test(test_mark_synced),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_too_large),
+        cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -214,44 +214,49 @@ static void test_overwritten(void **state)
     }
 }
 
-/* Each chunk of a mapped value is verified by itself: what is known of one says nothing of the others, nor of the
- * record that begins right behind a short last chunk. */
-static void test_chunks_apart(void **state)
+static void check_chunks_apart(unsigned chunks)
 {
-    (void)state;
-    enum { CHUNKS = 4 };
     struct disk d = {0};
     struct vlog_writer *w = NULL;
     OK(epoch_register());
     OK(sim_create(&(struct sim_options){.seed = 5}, &d.sim));
     OK(sim_io_create(d.sim, &d.io));
     struct vlog_writer_options o = model_options(d.io, "v", ".");
-    struct item large = {.number = 1, .key_size = 8, .value_size = (CHUNKS - 1) * VLOG_CHUNK + 1};
+    struct item large = {.number = 1, .key_size = 8, .value_size = (chunks - 1) * VLOG_CHUNK + 1};
     struct item next = {.number = 2, .key_size = 8, .value_size = 1};
     OK(vlog_writer_create(&o, &w));
     OK(item_append(w, &large));
     OK(item_append(w, &next));
     OK(vlog_writer_seal(w));
     vlog_writer_destroy(w);
-    for (unsigned bad = 0; bad <= CHUNKS; bad++) {
+    for (unsigned bad = 0; bad <= chunks; bad++) {
         struct vlog_reader *r = NULL;
         uint64_t off = large.pointer.off + 40 + (uint64_t)bad * VLOG_CHUNK;
-        if (bad == CHUNKS)
+        if (bad == chunks)
             off = next.pointer.off + 40;
         OK(sim_flip_bit(d.sim, "v", off, 0));
         OK(vlog_reader_open(d.io, "v", SEGMENT, VLOG_READ_MMAP, NULL, NULL, &r));
         for (int pass = 0; pass < 2; pass++) {
-            for (unsigned i = 0; i < CHUNKS; i++) {
+            for (unsigned i = 0; i < chunks; i++) {
                 enum nokv_status status = item_read_range(r, &large, (uint64_t)i * VLOG_CHUNK, 1);
                 assert_int_equal(status, i == bad ? NOKV_ERR_CORRUPT : NOKV_OK);
             }
-            assert_int_equal(item_read(r, &next), bad == CHUNKS ? NOKV_ERR_CORRUPT : NOKV_OK);
-            assert_int_equal(item_read(r, &large), bad < CHUNKS ? NOKV_ERR_CORRUPT : NOKV_OK);
+            assert_int_equal(item_read(r, &next), bad == chunks ? NOKV_ERR_CORRUPT : NOKV_OK);
+            assert_int_equal(item_read(r, &large), bad < chunks ? NOKV_ERR_CORRUPT : NOKV_OK);
         }
         vlog_reader_unref(r);
         OK(sim_flip_bit(d.sim, "v", off, 0));
     }
     disk_deinit(&d);
+}
+
+/* Each chunk of a mapped value is verified by itself: what is known of one says nothing of the others, nor of the
+ * record that begins right behind a short last chunk. (Of two chunks, the last one and that record are closest.) */
+static void test_chunks_apart(void **state)
+{
+    (void)state;
+    for (unsigned chunks = 2; chunks <= 4; chunks++)
+        check_chunks_apart(chunks);
 }
 
 int main(int argc, char **argv)
