@@ -277,7 +277,6 @@ static enum nokv_status open_for_writing(struct nokv_db *db, struct manifest_sta
         return FAIL(CORRUPT, "%s: a file has number %llu, which no database gets to", db->dir,
                     (unsigned long long)db->next_number - 1);
     uint64_t manifest_number = db->next_number++, wal_number = db->next_number++;
-    db->flushed_seq = state->last_seq;
     TRY(memtables_setup(db, r, state->log_number, wal_number));
     state->log_number = db->log_number;
     state->next_number = db->next_number;
@@ -307,7 +306,7 @@ static enum nokv_status open_run(struct nokv_db *db)
         TRY(parent_sync(db));
     TRY(state_load(db, exists, &state));
     db->version = state.version;
-    r.last_seq = state.last_seq;
+    r.last_seq = db->flushed_seq = state.last_seq;
     TRY(recovery_values_init(db, &state, !db->options.read_only, &values));
     TRY(recovery_run(db, state.log_number, !db->options.read_only, &r));
     TRY(value_log_load(db, &state, &r));
@@ -359,15 +358,16 @@ enum nokv_status db_open(struct io *io, const char *path, const nokv_options *op
         memory.limit_bytes = MEMORY_UNKNOWN;
     TRY(options_resolve(options, memory.limit_bytes, &resolved));
     TRY(epoch_register());
+    TRY(io_guard_install()); /* db_free removes it */
     struct nokv_db *db = db_create(io, path, &resolved);
-    if (db == NULL)
+    if (db == NULL) {
+        io_guard_remove();
         return FAIL(NO_MEMORY, "no memory to open %s", path);
+    }
     db->memory_bytes = memory.limit_bytes;
     db->memory_source = memory.source;
     db->long_scan_bytes = u64_min(memory.limit_bytes / 64, LONG_SCAN_BYTES);
-    enum nokv_status status = io_guard_install();
-    if (status == NOKV_OK)
-        status = table_access_init(db);
+    enum nokv_status status = table_access_init(db);
     if (status == NOKV_OK)
         status = open_run(db);
     if (status != NOKV_OK) {
@@ -490,10 +490,11 @@ static enum nokv_status database_remove(struct io *io, const char *dir)
     char current[PATH_SIZE_MAX];
     if (status == NOKV_OK)
         status = path_current(current, dir);
-    if (status == NOKV_OK && io_exists(io, current))
+    if (status == NOKV_OK)
         status = io_unlink(io, current);
     io_unlock(lock);
-    TRY(status);
+    if (status != NOKV_ERR_NOT_FOUND)
+        TRY(status);
     TRY(io_unlink(io, path));
     (void)!io_rmdir(io, dir); /* fails when it holds files that are not ours: they stay */
     return NOKV_OK;

@@ -251,6 +251,23 @@ static enum nokv_status ring_read(struct nokv_db *db, struct buf *out)
     return NOKV_OK;
 }
 
+/*
+ * The log that the MANIFEST begins with is made before a later one is, and removed when the MANIFEST begins with a
+ * later one. If it is not there and later ones are, then it was lost, or the MANIFEST has lost its last edits, and with
+ * them
+ * the tables that took the log's place. Where the later ones are empty, [I3] would not notice.
+ */
+static enum nokv_status first_log_check(const struct nokv_db *db, const struct recovery *r, uint64_t log_number)
+{
+    char first[PATH_SIZE_MAX], wanted[PATH_SIZE_MAX];
+    if (r->logs[0] == log_number)
+        return NOKV_OK;
+    TRY(path_wal(wanted, db->dir, log_number));
+    TRY(path_wal(first, db->dir, r->logs[0]));
+    return FAIL(CORRUPT, "%s is missing: the MANIFEST needs it, and the first log is %s; or the MANIFEST is an old one",
+                wanted, first);
+}
+
 enum nokv_status recovery_run(struct nokv_db *db, uint64_t log_number, bool repair, struct recovery *r)
 {
     struct buf ring CLEANUP(buf_deinit) = {0};
@@ -262,6 +279,7 @@ enum nokv_status recovery_run(struct nokv_db *db, uint64_t log_number, bool repa
     if (r->log_count == 0)
         return NOKV_OK;
     qsort(r->logs, r->log_count, sizeof *r->logs, compare_u64);
+    TRY(first_log_check(db, r, log_number));
     TRY(ring_read(db, &ring));
     TRY(last_with_records(db, r, &tail));
     bool sealed = true;

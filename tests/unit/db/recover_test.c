@@ -46,6 +46,53 @@ static void test_missing_log(void **state)
     }
 }
 
+static void file_put(struct fixture *f, const char *path, const uint8_t *data, size_t size)
+{
+    struct io_file *file = NULL;
+    fixture_file_cut(f, path, 0);
+    OK(io_open(f->io, path, IO_OTHER, IO_STD, IO_READ | IO_WRITE, &file));
+    OK(io_pwrite(file, data, size, 0));
+    OK(io_sync(file));
+    OK(io_close(file));
+}
+
+/* A MANIFEST that has lost the edit of a flush, or is the one from before it, is noticed although the log behind the
+ * flush is empty: the log in front of it, which the old MANIFEST needs, is gone. */
+static void test_manifest_without_its_last_edit(void **state)
+{
+    (void)state;
+    static uint8_t before[FIXTURE_FILE_MAX], after[FIXTURE_FILE_MAX];
+    struct fixture f;
+    uint64_t numbers[256];
+    char path[PATH_SIZE_MAX];
+    fixture_init(&f);
+    fixture_open(&f);
+    for (uint64_t i = 0; i < 5; i++)
+        kv_put_synced(f.db, i, 1);
+    assert_int_equal(numbers_of(&f, FILE_MANIFEST, numbers), 1);
+    OK(path_manifest(path, "db", numbers[0]));
+    size_t size = fixture_file_read(&f, path, before, sizeof before);
+    OK(nokv_flush(f.db));
+    fixture_kill(&f);
+    assert_int_equal(fixture_file_read(&f, path, after, sizeof after), size); /* the space is reserved */
+    size_t first = 0, last = size;
+    while (before[first] == after[first])
+        first++;
+    while (before[last - 1] == after[last - 1])
+        last--;
+    file_put(&f, path, before, size);
+    fixture_assert_corrupt(&f, "MANIFEST is an old one");
+    for (size_t off = first; off < last; off += 5) {
+        file_put(&f, path, after, size);
+        OK(sim_flip_bit(f.sim, path, off, off % 8));
+        fixture_assert_corrupt(&f, "MANIFEST");
+    }
+    file_put(&f, path, after, size);
+    fixture_open(&f);
+    check_keys(&f, 0, 5, 1);
+    fixture_deinit(&f);
+}
+
 /* A log that is not the last and has a flipped bit anywhere is CORRUPT, with its name; where in it, for its records. */
 static void test_damaged_older_log(void **state)
 {
@@ -580,15 +627,25 @@ static void test_many_lives(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_missing_log),           cmocka_unit_test(test_damaged_older_log),
-        cmocka_unit_test(test_damaged_synced_part),   cmocka_unit_test(test_torn_tail),
-        cmocka_unit_test(test_tail_of_zeros),         cmocka_unit_test(test_buffer_of_another_size),
-        cmocka_unit_test(test_missing_buffer),        cmocka_unit_test(test_odd_buffer),
-        cmocka_unit_test(test_damaged_buffer),        cmocka_unit_test(test_missing_current),
-        cmocka_unit_test(test_exists_or_not),         cmocka_unit_test(test_orphans),
-        cmocka_unit_test(test_killed_while_creating), cmocka_unit_test(test_read_only),
-        cmocka_unit_test(test_logs_do_not_pile_up),   cmocka_unit_test(test_numbers_are_never_used_again),
-        cmocka_unit_test(test_numbers_of_left_overs), cmocka_unit_test(test_many_lives),
+        cmocka_unit_test(test_manifest_without_its_last_edit),
+        cmocka_unit_test(test_missing_log),
+        cmocka_unit_test(test_damaged_older_log),
+        cmocka_unit_test(test_damaged_synced_part),
+        cmocka_unit_test(test_torn_tail),
+        cmocka_unit_test(test_tail_of_zeros),
+        cmocka_unit_test(test_buffer_of_another_size),
+        cmocka_unit_test(test_missing_buffer),
+        cmocka_unit_test(test_odd_buffer),
+        cmocka_unit_test(test_damaged_buffer),
+        cmocka_unit_test(test_missing_current),
+        cmocka_unit_test(test_exists_or_not),
+        cmocka_unit_test(test_orphans),
+        cmocka_unit_test(test_killed_while_creating),
+        cmocka_unit_test(test_read_only),
+        cmocka_unit_test(test_logs_do_not_pile_up),
+        cmocka_unit_test(test_numbers_are_never_used_again),
+        cmocka_unit_test(test_numbers_of_left_overs),
+        cmocka_unit_test(test_many_lives),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
