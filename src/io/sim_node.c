@@ -392,6 +392,15 @@ int sim_node_power_cut(struct sim_node *n, uint64_t *random)
 
 /* ---- shared buffers and damage -------------------------------------------------------------------------------- */
 
+/* Room for what the end will note, which has nobody to tell that memory is short: at most every other sector. */
+static int shared_end_reserve(struct sim_node *n)
+{
+    size_t runs = (size_t)(n->size / SIM_SECTOR / 2 + 1);
+    if (mem_grow(&n->undo, &n->undo_capacity, n->undo_count + runs, sizeof *n->undo) != NOKV_OK)
+        return -ENOMEM;
+    return buf_reserve(&n->undo_bytes, (size_t)n->size) ? 0 : -ENOMEM;
+}
+
 int sim_node_shared_begin(struct sim_node *n, uint8_t **out_data)
 {
     struct sim_bytes *b = NULL;
@@ -402,7 +411,8 @@ int sim_node_shared_begin(struct sim_node *n, uint8_t **out_data)
     if (rc < 0)
         return rc;
     n->shared_base = mem_alloc(n->size);
-    if (n->shared_base == NULL) {
+    if (n->shared_base == NULL || shared_end_reserve(n) < 0) {
+        mem_free(TAKE(n->shared_base));
         sim_bytes_unref(b);
         return -ENOMEM;
     }
@@ -441,7 +451,7 @@ static int shared_copy(const struct sim_node *from, struct sim_node *to)
 
 void sim_node_shared_end(struct sim_node *n)
 {
-    ASSERT(shared_note_stores(n, n) == 0); /* nobody to tell that memory is short */
+    ASSERT(shared_note_stores(n, n) == 0); /* the beginning has reserved the memory */
     mem_free(TAKE(n->shared_base));
     n->maps--;
     sim_bytes_unref(n->bytes); /* the reference of sim_node_pin_bytes */
