@@ -11,6 +11,7 @@
  *   warm.c        what is to be in memory
  *   multi_get.c   many keys in one call                  stats.c    figures
  *   ahead.c       values that an iterator reads ahead    dump.c, verify.c  inspection
+ *   check.c       what must hold between two calls
  *
  * Locks, in the order in which they may be taken: write_mu, mu, sync_mu, obsolete_mu. Readers take none of them: they
  * see one immutable `struct view`, published in `view` and reclaimed with epochs.
@@ -317,6 +318,17 @@ void background_unlink_obsolete(struct nokv_db *db);
 bool background_is_tidy_locked(struct nokv_db *db);
 /* The sequence numbers of all snapshots, ascending, for a compaction; freed with mem_free. */
 enum nokv_status background_snapshots_locked(struct nokv_db *db, uint64_t **out_seqs, size_t *out_count) MUST_CHECK;
+
+/* ---- check.c --------------------------------------------------------------------------------------------------- */
+
+/* Levels above 0 sorted and disjoint by user key, level 0 by age; the sums of each level. CORRUPT. */
+enum nokv_status check_levels(const struct version *v) MUST_CHECK;
+/*
+ * Every invariant of a database between two calls; CORRUPT names the first that does not hold, and where. REQUIRES: no
+ * other call is under way, and no iterator, snapshot, value or value writer is open; with background threads, after
+ * nokv_wait_idle(). Not poisoned: what a failed job left behind is found as what it is, an orphan.
+ */
+enum nokv_status db_check(struct nokv_db *db) MUST_CHECK;
 
 /* ---- warm.c --------------------------------------------------------------------------------------------------- */
 

@@ -4,9 +4,9 @@
  * The logs and the MANIFEST were verified when the database was opened; a view keeps its files open, so nothing can be
  * missing half way.
  *
- *      table ─► its blocks, filter, index (sst_reader_verify) ─► its entries once more: each pointer leads to a record
- * of its key, and what they point to, summed by segment, is what the MANIFEST says segment ─► its records in order,
- * every checksum, the footer's counts; one that is being written is left out
+ *      table ─► its blocks, filter, index (sst_reader_verify) ─► what the MANIFEST says of it ─► its entries once more:
+ *      each pointer leads to a record of its key, and what they point to, summed by segment, is what the MANIFEST says
+ *      segment ─► its records in order, every checksum, the footer's counts; one that is being written is left out
  */
 #include "base/alloc.h"
 #include "db/db.h"
@@ -87,13 +87,36 @@ static enum nokv_status table_name_add(const struct table *t, enum nokv_status s
     return FAIL_WITH(status, "%s [in %s]", status_message(), path);
 }
 
+static enum nokv_status figure_verify(const struct table *t, const char *what, uint64_t is, uint64_t said)
+{
+    if (is == said)
+        return NOKV_OK;
+    return FAIL(CORRUPT, "table %llu: its %s is %llu, the MANIFEST says %llu", (unsigned long long)t->desc.number, what,
+                (unsigned long long)is, (unsigned long long)said);
+}
+
+/* What the MANIFEST says of the table against the table's properties, which its own verification has counted. */
+static enum nokv_status description_verify(const struct table *t)
+{
+    const struct sst_info *info = sst_reader_info(t->reader);
+    TRY(figure_verify(t, "size", info->file_bytes, t->desc.file_bytes));
+    TRY(figure_verify(t, "number of entries", info->entries, t->desc.entries));
+    TRY(figure_verify(t, "number of tombstones", info->tombstones, t->desc.tombstones));
+    TRY(figure_verify(t, "size of keys and values", info->raw_bytes, t->desc.raw_bytes));
+    TRY(figure_verify(t, "lowest sequence number", info->seq_min, t->desc.seq_min));
+    TRY(figure_verify(t, "highest sequence number", info->seq_max, t->desc.seq_max));
+    if (ikey_compare(sst_reader_smallest(t->reader), t->desc.smallest) != 0 ||
+        ikey_compare(sst_reader_largest(t->reader), t->desc.largest) != 0)
+        return FAIL(CORRUPT, "table %llu begins or ends with another key than the MANIFEST says",
+                    (unsigned long long)t->desc.number);
+    return NOKV_OK;
+}
+
 static enum nokv_status table_verify(struct verify *v, const struct table *t)
 {
     struct sst_verify_report r = {0};
     TRY(table_name_add(t, sst_reader_verify(t->reader, &r)));
-    if (r.entries != t->desc.entries)
-        return FAIL(CORRUPT, "table %llu has %llu entries, the MANIFEST says %llu", (unsigned long long)t->desc.number,
-                    (unsigned long long)r.entries, (unsigned long long)t->desc.entries);
+    TRY(table_name_add(t, description_verify(t)));
     TRY(table_name_add(t, pointers_verify(v, t)));
     v->report.files++;
     v->report.bytes += t->desc.file_bytes;
@@ -223,6 +246,7 @@ static enum nokv_status view_verify(struct verify *v, struct nokv_db *db)
 {
     const struct version *version = v->view->version;
     total_count(v, db);
+    TRY(check_levels(version));
     for (size_t l = 0; l < LEVELS_MAX; l++)
         for (size_t i = 0; i < version->levels[l].count; i++)
             TRY(table_verify(v, version->levels[l].tables[i]));

@@ -19,7 +19,7 @@
 #include "io_models.h"
 #include "options.h"
 
-enum { CHAPTERS = 14, CHAPTER_WRITES = 40, MODELS_STRIDE = 8 };
+enum { CHAPTERS = 14, CHAPTER_WRITES = 40, MODELS_STRIDE = 8, CHECK_EVERY = 32 };
 
 static const char dir[] = "db";
 
@@ -161,6 +161,8 @@ static void survivors_check(struct sim *sim, const nokv_options *options, struct
     if (status != NOKV_OK)
         fail_msg("%s: does not open: %s %s", what, status_name(status), status_message());
     history_check(h, db, power ? h->synced : h->acknowledged, what);
+    if (k % CHECK_EVERY == 0 && db_check(db) != NOKV_OK)
+        fail_msg("%s: %s", what, status_message());
     orphans_check(sim, db, what);
     if (!power) {
         power_cut_after_open(sim, &io, &db, options);

@@ -8,8 +8,8 @@
  */
 #include "model_run.h"
 
+#include "db/db.h"
 #include "io_models.h"
-#include "nokv/nokv.h"
 #include "oracle.h"
 #include "test.h"
 
@@ -588,9 +588,14 @@ static void release_all(struct run *r)
         snapshot_release(r, &r->snapshots[i]);
 }
 
+/* Every now and then what is written here is all that there is: no reader, no background work. */
 static void close_db(struct run *r)
 {
     release_all(r);
+    if (one_in(r, 8)) {
+        CHECK_OK(nokv_wait_idle(r->db));
+        CHECK_OK(db_check(r->db));
+    }
     nokv_db *db = r->db;
     r->db = NULL;
     CHECK_OK(nokv_close(db));
