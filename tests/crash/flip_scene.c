@@ -41,6 +41,7 @@ static void options_make(nokv_options *o)
     o->value_direct_min = 4000;
     o->vlog_segment_bytes = 64 << 10;
     o->vlog_space_amp_max = 1000;
+    o->block_cache_bytes = 64 << 10;
 }
 
 /* Inline three times, in the value log at flush, directly. */
@@ -53,8 +54,17 @@ static uint32_t size_of(uint32_t key, uint32_t round)
 static void note(struct scene *s, uint32_t key, uint32_t size, bool is_delete, bool ends_batch)
 {
     assert_true(s->count < SCENE_WRITES_MAX);
-    s->writes[s->count] = (struct scene_write){s->count + 1, key, size, is_delete, ends_batch};
+    s->writes[s->count] = (struct scene_write){s->count + 1, key, size, is_delete, ends_batch, NULL};
     s->count++;
+}
+
+/* What is asked for a million times is not made a million times. */
+static void value_keep(struct scene *s, const uint8_t *value, size_t size)
+{
+    struct scene_write *w = &s->writes[s->count - 1];
+    w->value = malloc(size + 1);
+    assert_non_null(w->value);
+    memcpy(w->value, value, size);
 }
 
 static void put(struct scene *s, nokv_db *db, uint32_t key, uint32_t size, nokv_sync sync)
@@ -64,6 +74,7 @@ static void put(struct scene *s, nokv_db *db, uint32_t key, uint32_t size, nokv_
     nokv_write_options wo = {.struct_size = sizeof wo, .sync = sync};
     note(s, key, size, false, true);
     value_make(s->count, value, size);
+    value_keep(s, value, size);
     OK(nokv_put(db, name, key_make(key, name), value, size, &wo));
 }
 
@@ -85,6 +96,7 @@ static void batch(struct scene *s, nokv_db *db, uint32_t first, uint32_t count)
         uint32_t size = is_delete ? 0 : 30 + i;
         note(s, first + i, size, is_delete, i + 1 == count);
         value_make(s->count, value, size);
+        value_keep(s, value, size);
         size_t key_size = key_make(first + i, name);
         OK(is_delete ? nokv_batch_delete(b, name, key_size) : nokv_batch_put(b, name, key_size, value, size));
     }
@@ -198,17 +210,25 @@ static void disk_build(struct scene *s, enum scene_kind kind, bool is_older)
     last_life(s, kind, is_older);
 }
 
+static void values_free(struct scene *s)
+{
+    for (size_t i = 0; i < s->count; i++)
+        free(s->writes[i].value);
+}
+
 void scene_build(struct scene *s, enum scene_kind kind)
 {
     struct sim *older = NULL;
     disk_build(s, kind, true);
     older = s->sim;
+    values_free(s);
     disk_build(s, kind, false);
     s->older = older;
 }
 
 void scene_deinit(struct scene *s)
 {
+    values_free(s);
     sim_destroy(s->sim);
     sim_destroy(s->older);
 }
@@ -250,12 +270,10 @@ static void expected_make(struct question *q, uint64_t seq)
 
 static void answer_check(const struct question *q, uint32_t key, const void *data, size_t size, const char *where)
 {
-    static uint8_t wanted[VALUE_MAX];
     const struct scene_write *w = q->expected[key];
     if (w == NULL)
         fail_msg("%s: %s: key %u has %zu bytes and should not be there", q->what, where, key, size);
-    value_make(w->seq, wanted, w->size);
-    if (size != w->size || memcmp(data, wanted, size) != 0)
+    if (size != w->size || memcmp(data, w->value, size) != 0)
         fail_msg("%s: %s: key %u has %zu bytes that are not those of write %llu", q->what, where, key, size,
                  (unsigned long long)w->seq);
 }

@@ -22,6 +22,7 @@ struct scene_write {
     uint32_t key;
     uint32_t size;
     bool is_delete, ends_batch;
+    uint8_t *value; /* NULL: deleted */
 };
 
 struct scene {

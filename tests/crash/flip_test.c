@@ -15,7 +15,7 @@
 #include "flip_scene.h"
 #include "lsm/names.h"
 
-enum { SLICE_FLIPS = 9000, DATA_STEP = 64, REGIONS_MAX = 4096, FILE_MAX = 2 << 20, BLOCK = 4096 };
+enum { SLICE_FLIPS = 20000, DATA_STEP = 64, REGIONS_MAX = 4096, FILE_MAX = 2 << 20, BLOCK = 4096 };
 
 static const char *const kind_names[SCENE_KIND_COUNT] = {"killed", "closed", "flushed"};
 static uint64_t seed;
@@ -552,7 +552,7 @@ static void test_larger_damage(void **state)
         sim_each_file(w->scene.sim, names_add, &n);
         for (size_t i = 0; i < n.count; i++) {
             bool is_buffer = strstr(n.paths[i], "BUF") != NULL;
-            if (!is_all && (i + seed) % 3 != kind)
+            if (is_all ? i % parts != part : (i + seed) % 3 != kind)
                 continue;
             d.path = n.paths[i];
             d.floor = damage_floor(w, d.path);
@@ -562,7 +562,7 @@ static void test_larger_damage(void **state)
                kind_names[kind], (unsigned long long)d.runs, (unsigned long long)d.verdicts[VERDICT_REFUSED],
                (unsigned long long)d.verdicts[VERDICT_READ], (unsigned long long)d.verdicts[VERDICT_VERIFY],
                (unsigned long long)d.verdicts[VERDICT_SHORTER], (unsigned long long)d.verdicts[VERDICT_SILENT]);
-        assert_true(d.runs > 100 && d.verdicts[VERDICT_REFUSED] > 0);
+        assert_true(d.runs > 0 && (parts > 4 || d.verdicts[VERDICT_REFUSED] > 0));
         work_free(w);
     }
 }
