@@ -9,344 +9,18 @@
  * Arguments: none (a part of the k, chosen by NOKV_TEST_SEED), `all`, or `one SCENARIO TARGET K ERROR STICKY` to repeat
  * one. NOKV_SWEEP_SITES=FILE: write down which call sites were made to fail (./dev sweep).
  */
-#include <sys/stat.h>
-
 #include "base/alloc.h"
-#include "db/db.h"
-#include "lsm/names.h"
-#include "sweep_hooks.h"
-#include "test.h"
+#include "io/sim.h"
+#include "sweep_steps.h"
 
-enum { KEYS = 48, WRITES_MAX = 400, VALUE_MAX = 40000, SLICE_RUNS = 220 };
-
-/* ---- what was written ------------------------------------------------------------------------------------------- */
-
-struct write {
-    uint8_t key;
-    bool is_delete, is_acknowledged, is_synced;
-    uint32_t size;
-};
-
-struct model {
-    struct write writes[WRITES_MAX];
-    size_t count;
-};
-
-struct run {
-    struct sim *sim;
-    struct io *io;
-    nokv_db *db;
-    nokv_options options;
-    struct model model;
-    struct sweep_plan plan;
-    bool may_be_corrupt; /* the database was damaged beforehand */
-    char what[128];
-    char dir[256]; /* of one on the real disk */
-};
+enum { SLICE_RUNS = 220 };
 
 struct base {
     struct sim *sim;
     struct model model;
 };
 
-static struct base closed, killed, damaged_log, damaged_table;
-
-static size_t key_make(uint8_t key, char out[32])
-{
-    return (size_t)snprintf(out, 32, "key%03u%s", key, key % 4 == 0 ? "/of-a-longer-name" : "");
-}
-
-static void value_make(size_t write, uint8_t *out, size_t size)
-{
-    uint64_t state = write + 1;
-    for (size_t i = 0; i < size; i += 8) {
-        uint64_t r = test_random(&state);
-        memcpy(out + i, &r, size - i < 8 ? size - i : 8);
-    }
-}
-
-/* Inline, in the value log at flush, directly. */
-static uint32_t size_of(size_t write)
-{
-    static const uint32_t sizes[] = {60, 700, 2600, 0, 150, 1300, 5000};
-    return sizes[write % ARRAY_COUNT(sizes)];
-}
-
-static size_t write_note(struct run *r, uint8_t key, uint32_t size, bool is_delete)
-{
-    assert_true(r->model.count < WRITES_MAX);
-    r->model.writes[r->model.count] = (struct write){.key = key, .size = size, .is_delete = is_delete};
-    return r->model.count++;
-}
-
-static void all_synced(struct run *r)
-{
-    for (size_t i = 0; i < r->model.count; i++)
-        r->model.writes[i].is_synced |= r->model.writes[i].is_acknowledged;
-}
-
-/* ---- what a call may say ---------------------------------------------------------------------------------------- */
-
-static unsigned bit_of(enum nokv_status status)
-{
-    return 1u << (unsigned)status;
-}
-
-static unsigned allowed(const struct run *r)
-{
-    unsigned set = r->may_be_corrupt ? bit_of(NOKV_ERR_CORRUPT) | bit_of(NOKV_ERR_POISONED) : 0;
-    if (!sweep_has_failed() || r->plan.err == SWEEP_EINTR)
-        return set;
-    set |= bit_of(NOKV_ERR_POISONED);
-    if (r->plan.target == SWEEP_ALLOCATIONS)
-        return set | bit_of(NOKV_ERR_NO_MEMORY);
-    set |= bit_of(NOKV_ERR_IO);
-    return set | (r->plan.err == SWEEP_ENOSPC ? bit_of(NOKV_ERR_NO_SPACE) : 0) |
-           (r->plan.err == SWEEP_ENOMEM ? bit_of(NOKV_ERR_NO_MEMORY) : 0);
-}
-
-/* True: it succeeded. */
-static bool went_well(const struct run *r, enum nokv_status status, const char *call)
-{
-    if (status == NOKV_OK)
-        return true;
-    if ((allowed(r) & bit_of(status)) == 0 || status_message()[0] == 0)
-        fail_msg("%s: %s: %s %s", r->what, call, status_name(status), status_message());
-    return false;
-}
-
-/* ---- steps --------------------------------------------------------------------------------------------------------
- */
-
-static void put(struct run *r, uint8_t key, uint32_t size, nokv_sync sync)
-{
-    static uint8_t value[VALUE_MAX];
-    char name[32];
-    nokv_write_options wo = {.struct_size = sizeof wo, .sync = sync};
-    size_t i = write_note(r, key, size, false);
-    value_make(i, value, size);
-    if (went_well(r, nokv_put(r->db, name, key_make(key, name), value, size, &wo), "put")) {
-        r->model.writes[i].is_acknowledged = true;
-        if (sync == NOKV_SYNC_COMMIT)
-            all_synced(r);
-    }
-}
-
-static void del(struct run *r, uint8_t key)
-{
-    char name[32];
-    size_t i = write_note(r, key, 0, true);
-    r->model.writes[i].is_acknowledged = went_well(r, nokv_delete(r->db, name, key_make(key, name), NULL), "delete");
-}
-
-static bool batch_fill(struct run *r, nokv_batch *b, uint8_t first, uint32_t count, uint32_t size)
-{
-    static uint8_t value[VALUE_MAX];
-    for (uint32_t i = 0; i < count; i++) {
-        char name[32];
-        bool is_delete = i == 1;
-        size_t n = write_note(r, (uint8_t)(first + i), is_delete ? 0 : size, is_delete);
-        size_t key_size = key_make((uint8_t)(first + i), name);
-        value_make(n, value, size);
-        if (!went_well(
-                r, is_delete ? nokv_batch_delete(b, name, key_size) : nokv_batch_put(b, name, key_size, value, size),
-                "batch"))
-            return false;
-    }
-    return true;
-}
-
-static void batch(struct run *r, uint8_t first, uint32_t count, uint32_t size)
-{
-    nokv_batch *b = NULL;
-    size_t begin = r->model.count;
-    if (!went_well(r, nokv_batch_create(&b), "batch_create"))
-        return;
-    if (batch_fill(r, b, first, count, size) && went_well(r, nokv_write(r->db, b, NULL), "write"))
-        for (size_t i = begin; i < r->model.count; i++)
-            r->model.writes[i].is_acknowledged = true;
-    nokv_batch_destroy(b);
-}
-
-static void stream(struct run *r, uint8_t key, uint32_t size, uint64_t size_max)
-{
-    static uint8_t value[VALUE_MAX];
-    char name[32];
-    nokv_value_writer *w = NULL;
-    size_t i = write_note(r, key, size, false);
-    value_make(i, value, size);
-    if (!went_well(r, nokv_value_writer_open(r->db, name, key_make(key, name), size_max, &w), "value_writer_open"))
-        return;
-    if (!went_well(r, nokv_value_writer_append(w, value, size / 2), "value_writer_append") ||
-        !went_well(r, nokv_value_writer_append(w, value + size / 2, size - size / 2), "value_writer_append"))
-        nokv_value_writer_abandon(w);
-    else
-        r->model.writes[i].is_acknowledged = went_well(r, nokv_value_writer_commit(w, NULL), "value_writer_commit");
-}
-
-static void writes(struct run *r, uint32_t count)
-{
-    for (uint32_t i = 0; i < count; i++) {
-        uint8_t key = (uint8_t)(r->model.count * 7 % KEYS);
-        if (i % 11 == 10)
-            del(r, key);
-        else
-            put(r, key, size_of(r->model.count), i % 9 == 8 ? NOKV_SYNC_COMMIT : NOKV_SYNC_NONE);
-    }
-}
-
-/* Is it one of the states that the key may be in? `synced_only`: what was not durable may be lost. */
-static bool is_possible(const struct model *m, uint8_t key, const nokv_value *value, bool synced_only)
-{
-    static uint8_t wanted[VALUE_MAX];
-    for (size_t i = m->count; i > 0; i--) {
-        const struct write *w = &m->writes[i - 1];
-        if (w->key != key)
-            continue;
-        if (value == NULL && w->is_delete)
-            return true;
-        value_make(i - 1, wanted, w->size);
-        if (value && !w->is_delete && value->size == w->size && memcmp(value->data, wanted, w->size) == 0)
-            return true;
-        if (synced_only ? w->is_synced : w->is_acknowledged)
-            return false;
-    }
-    return value == NULL;
-}
-
-static void got_check(struct run *r, uint8_t key, enum nokv_status status, nokv_value *value, const char *call)
-{
-    bool synced_only = r->may_be_corrupt || sweep_sync_failed();
-    if (status == NOKV_ERR_NOT_FOUND ? !is_possible(&r->model, key, NULL, synced_only)
-                                     : went_well(r, status, call) && !is_possible(&r->model, key, value, synced_only))
-        fail_msg("%s: %s: key %u is in a state that it cannot be in: %s, %zu bytes", r->what, call, key,
-                 status_name(status), value->size);
-    nokv_value_release(value);
-}
-
-static void gets(struct run *r)
-{
-    static uint8_t buffer[VALUE_MAX];
-    for (uint8_t k = 0; k < KEYS; k++) {
-        char name[32];
-        nokv_value value = {0};
-        size_t size = 0, key_size = key_make(k, name);
-        got_check(r, k, nokv_get(r->db, name, key_size, NULL, &value), &value, "get");
-        if (k % 8 != 0)
-            continue;
-        enum nokv_status status = nokv_get_copy(r->db, name, key_size, NULL, buffer, sizeof buffer, &size);
-        got_check(r, k, status, &(nokv_value){.data = buffer, .size = size}, "get_copy");
-        status = nokv_get_range(r->db, name, key_size, NULL, 0, buffer, sizeof buffer, &size, NULL);
-        got_check(r, k, status, &(nokv_value){.data = buffer, .size = size}, "get_range");
-    }
-}
-
-static void multi_get(struct run *r)
-{
-    static char names[KEYS][32];
-    nokv_slice keys[KEYS];
-    nokv_value values[KEYS];
-    nokv_status statuses[KEYS];
-    for (uint8_t k = 0; k < KEYS; k++)
-        keys[k] = (nokv_slice){names[k], key_make(k, names[k])};
-    (void)went_well(r, nokv_multi_get(r->db, KEYS, keys, NULL, values, statuses), "multi_get");
-    for (uint8_t k = 0; k < KEYS; k++)
-        got_check(r, k, statuses[k], &values[k], "multi_get");
-}
-
-static void scan(struct run *r, const nokv_iter_options *options, bool backward)
-{
-    nokv_iter *it = NULL;
-    if (!went_well(r, nokv_iter_create(r->db, options, &it), "iter_create"))
-        return;
-    for (backward ? nokv_iter_last(it) : nokv_iter_first(it); nokv_iter_valid(it);
-         backward ? nokv_iter_prev(it) : nokv_iter_next(it)) {
-        const char *p = nokv_iter_key(it).data;
-        uint8_t key = (uint8_t)((p[3] - '0') * 100 + (p[4] - '0') * 10 + (p[5] - '0'));
-        nokv_slice value = nokv_iter_value(it);
-        if (!nokv_iter_valid(it)) /* its value could not be read */
-            break;
-        if (options == NULL)
-            got_check(r, key, NOKV_OK, &(nokv_value){.data = value.data, .size = value.size}, "scan");
-    }
-    (void)went_well(r, nokv_iter_status(it), "scan");
-    nokv_iter_seek(it, "key020", 6);
-    nokv_iter_seek_for_prev(it, "key030", 6);
-    (void)went_well(r, nokv_iter_status(it), "seek");
-    nokv_iter_destroy(it);
-}
-
-static bool segment_seen(void *arg, const nokv_vlog_segment *segment)
-{
-    (void)segment;
-    ++*(size_t *)arg;
-    return true;
-}
-
-static void inspection(struct run *r)
-{
-    nokv_stats stats = {.struct_size = sizeof stats};
-    nokv_verify_report report;
-    char *text = NULL;
-    size_t segments = 0;
-    (void)went_well(r, nokv_stats_get(r->db, true, &stats), "stats_get");
-    if (went_well(r, nokv_stats_text(r->db, &text), "stats_text"))
-        nokv_free(text);
-    (void)went_well(r, nokv_vlog_segments(r->db, segment_seen, &segments), "vlog_segments");
-    (void)went_well(r, nokv_verify(r->db, NULL, NULL, &report), "verify");
-}
-
-static void reads(struct run *r)
-{
-    const nokv_snapshot *snapshot = NULL;
-    gets(r);
-    multi_get(r);
-    scan(r, NULL, false);
-    scan(r, NULL, true);
-    if (went_well(r, nokv_snapshot_create(r->db, &snapshot), "snapshot_create")) {
-        nokv_iter_options o = {
-            .struct_size = sizeof o, .snapshot = snapshot, .lower = {"key005", 6}, .prefix = {"key", 3}};
-        scan(r, &o, false);
-        nokv_snapshot_release(r->db, snapshot);
-    }
-}
-
-static void flush(struct run *r)
-{
-    if (went_well(r, nokv_flush(r->db), "flush"))
-        all_synced(r);
-}
-
-/* Overwrites make garbage; everything that background work does is asked for. */
-static void maintenance(struct run *r)
-{
-    const nokv_snapshot *snapshot = NULL;
-    flush(r);
-    (void)went_well(r, nokv_snapshot_create(r->db, &snapshot), "snapshot_create");
-    writes(r, 40);
-    if (went_well(r, nokv_compact_range(r->db, NULL, 0, NULL, 0), "compact_range"))
-        all_synced(r);
-    nokv_snapshot_release(r->db, snapshot);
-    writes(r, 30);
-    flush(r);
-    (void)went_well(r, nokv_vlog_collect(r->db, 1.0), "vlog_collect");
-    (void)went_well(r, nokv_wait_idle(r->db), "wait_idle");
-    if (went_well(r, nokv_compact_range(r->db, "key010", 6, "key030", 6), "compact_range"))
-        all_synced(r);
-}
-
-static bool run_open(struct run *r)
-{
-    return r->io ? went_well(r, db_open(r->io, "db", &r->options, &r->db), "open")
-                 : went_well(r, nokv_open(r->dir, &r->options, &r->db), "open");
-}
-
-static void run_close(struct run *r)
-{
-    if (r->db && went_well(r, nokv_close(r->db), "close"))
-        all_synced(r);
-    r->db = NULL;
-}
+static struct base closed, killed, large, wrapped, new_log, damaged_log, damaged_table, damaged_value;
 
 /* ---- scenarios ------------------------------------------------------------------------------------------------------
  */
@@ -416,50 +90,83 @@ static void steps_go_on(struct run *r)
     run_close(r);
 }
 
-static bool line_seen(void *arg, const char *line)
+/* Shared buffers and segments of other sizes than the last process had. */
+static void steps_resized(struct run *r)
 {
-    (void)line;
-    ++*(size_t *)arg;
-    return true;
+    r->options.wal_buffer_bytes = 128 << 10;
+    r->options.vlog_segment_bytes = 4 << 20;
+    steps_go_on(r);
 }
 
-static bool file_seen(void *arg, const nokv_residency_file *file)
+/* Blocks, log records and memtables beyond the usual sizes, and several tables on a level. */
+static void steps_large_inline(struct run *r)
 {
-    (void)file;
-    ++*(size_t *)arg;
-    return true;
+    r->options.memtable_bytes = 4 << 20;
+    r->options.value_separation_min = r->options.value_direct_min = UINT32_MAX;
+    if (!run_open(r))
+        return;
+    for (uint8_t i = 0; i < 10; i++)
+        put(r, i % 3, 300 << 10, NOKV_SYNC_NONE);
+    writes(r, 60);
+    flush(r);
+    writes(r, 50);
+    if (went_well(r, nokv_compact_range(r->db, NULL, 0, NULL, 0), "compact_range"))
+        all_synced(r);
+    reads(r);
+    inspection(r);
+    run_close(r);
 }
 
-static bool record_seen(void *arg, const nokv_salvage_record *record)
+/* Values of many chunks, and a long key, in the value log: written, read in parts, moved. */
+static void steps_large_values(struct run *r)
 {
-    (void)record;
-    ++*(size_t *)arg;
-    return true;
+    r->options.vlog_segment_bytes = 8 << 20;
+    if (!run_open(r))
+        return;
+    put(r, 3, 4200 << 10, NOKV_SYNC_NONE);
+    put(r, 4, 300 << 10, NOKV_SYNC_NONE);
+    put(r, 8, 300 << 10, NOKV_SYNC_NONE);
+    put(r, SWEEP_KEYS - 1, 5000, NOKV_SYNC_NONE);
+    put(r, SWEEP_KEYS - 2, 1500, NOKV_SYNC_NONE);
+    stream(r, 5, 300 << 10, 300 << 10);
+    flush(r);
+    put(r, 3, 100, NOKV_SYNC_NONE);
+    put(r, 4, 200 << 10, NOKV_SYNC_COMMIT);
+    if (went_well(r, nokv_compact_range(r->db, NULL, 0, NULL, 0), "compact_range"))
+        all_synced(r);
+    (void)went_well(r, nokv_vlog_collect(r->db, 1.0), "vlog_collect");
+    gets(r);
+    inspection(r);
+    run_close(r);
 }
 
-/* Files that are looked at from outside of a database. */
-static void outside(struct run *r)
+/* As if every level had turned out not to be in memory. */
+static void steps_cold(struct run *r)
 {
-    char path[PATH_SIZE_MAX];
-    size_t seen = 0;
-    nokv_salvage_report report;
-    (void)went_well(r, nokv_residency(r->dir, 100, file_seen, &seen), "residency");
-    for (uint64_t n = 1; n < 40; n++) {
-        OK(path_sst(path, r->dir, n));
-        if (access(path, F_OK) == 0)
-            (void)went_well(r, nokv_dump_file(path, NOKV_FILE_SST, line_seen, &seen), "dump of a table");
-        OK(path_wal(path, r->dir, n));
-        if (access(path, F_OK) == 0)
-            (void)went_well(r, nokv_dump_file(path, NOKV_FILE_WAL, line_seen, &seen), "dump of a log");
-        OK(path_manifest(path, r->dir, n));
-        if (access(path, F_OK) == 0)
-            (void)went_well(r, nokv_dump_file(path, NOKV_FILE_MANIFEST, line_seen, &seen), "dump of a MANIFEST");
-        OK(path_vlog(path, r->dir, n));
-        if (access(path, F_OK) != 0)
-            continue;
-        (void)went_well(r, nokv_dump_file(path, NOKV_FILE_VLOG, line_seen, &seen), "dump of a segment");
-        (void)went_well(r, nokv_vlog_salvage(path, record_seen, &seen, &report), "salvage");
+    if (!run_open(r))
+        return;
+    for (size_t l = 0; l < LEVELS_MAX; l++) {
+        struct coldness *c = &r->db->env.cold[l];
+        atomic_store_explicit(&c->score, COLDNESS_MAX, memory_order_relaxed);
+        atomic_store_explicit(&c->is_cold, true, memory_order_relaxed);
     }
+    atomic_store_explicit(&r->db->env.is_any_cold, true, memory_order_relaxed);
+    reads(r);
+    run_close(r);
+}
+
+/* The machine has so little memory that a scan soon counts as long. */
+static void steps_long_scan(struct run *r)
+{
+    sim_set_memory(r->sim,
+                   &(struct io_memory){.total_bytes = 256 << 10, .limit_bytes = 256 << 10, .source = "machine"});
+    steps_read(r);
+}
+
+static void steps_absent(struct run *r)
+{
+    r->options.create_if_missing = false;
+    (void)run_open(r);
 }
 
 static void steps_real(struct run *r)
@@ -469,32 +176,56 @@ static void steps_real(struct run *r)
     outside(r);
 }
 
+static void steps_destroy(struct run *r)
+{
+    if (run_open(r)) {
+        writes(r, 20);
+        flush(r);
+    }
+    run_close(r);
+    (void)went_well(r, nokv_destroy(r->dir), "destroy");
+}
+
 struct scenario {
     const char *name;
     const struct base *base; /* NULL: an empty disk */
     void (*steps)(struct run *r);
     nokv_io_model model; /* of tables, logs, background and value log; DEFAULT: the defaults */
     nokv_vlog_read vlog_read;
-    bool is_real, may_be_corrupt;
+    bool is_real, may_be_corrupt, may_be_absent;
 };
 
+/* clang-format off */
 static const struct scenario scenarios[] = {
-    {"new", NULL, steps_new, NOKV_IO_DEFAULT, NOKV_VLOG_READ_AUTO, false, false},
-    {"new-uring", NULL, steps_new, NOKV_IO_URING, NOKV_VLOG_READ_URING, false, false},
-    {"read-default", &closed, steps_read, NOKV_IO_DEFAULT, NOKV_VLOG_READ_AUTO, false, false},
-    {"read-mmap", &closed, steps_read, NOKV_IO_MMAP, NOKV_VLOG_READ_MMAP, false, false},
-    {"read-std", &closed, steps_read, NOKV_IO_STD, NOKV_VLOG_READ_PREAD, false, false},
-    {"read-direct", &closed, steps_read, NOKV_IO_DIRECT, NOKV_VLOG_READ_DIRECT, false, false},
-    {"read-uring", &closed, steps_read, NOKV_IO_URING, NOKV_VLOG_READ_URING, false, false},
-    {"killed", &killed, steps_read, NOKV_IO_DEFAULT, NOKV_VLOG_READ_AUTO, false, false},
-    {"killed-read-only", &killed, steps_read_only, NOKV_IO_DEFAULT, NOKV_VLOG_READ_AUTO, false, false},
-    {"killed-go-on", &killed, steps_go_on, NOKV_IO_STD, NOKV_VLOG_READ_PREAD, false, false},
-    {"damaged-log", &damaged_log, steps_read, NOKV_IO_DEFAULT, NOKV_VLOG_READ_AUTO, false, true},
-    {"damaged-table", &damaged_table, steps_read, NOKV_IO_DEFAULT, NOKV_VLOG_READ_AUTO, false, true},
-    {"real-default", NULL, steps_real, NOKV_IO_DEFAULT, NOKV_VLOG_READ_AUTO, true, false},
-    {"real-direct", NULL, steps_real, NOKV_IO_DIRECT, NOKV_VLOG_READ_DIRECT, true, false},
-    {"real-uring", NULL, steps_real, NOKV_IO_URING, NOKV_VLOG_READ_URING, true, false},
+    {"new", NULL, steps_new, NOKV_IO_DEFAULT, NOKV_VLOG_READ_AUTO, false, false, false},
+    {"new-uring", NULL, steps_new, NOKV_IO_URING, NOKV_VLOG_READ_URING, false, false, false},
+    {"large-inline", NULL, steps_large_inline, NOKV_IO_STD, NOKV_VLOG_READ_AUTO, false, false, false},
+    {"large-values", NULL, steps_large_values, NOKV_IO_DEFAULT, NOKV_VLOG_READ_PREAD, false, false, false},
+    {"absent", NULL, steps_absent, NOKV_IO_DEFAULT, NOKV_VLOG_READ_AUTO, false, false, true},
+    {"read-default", &closed, steps_read, NOKV_IO_DEFAULT, NOKV_VLOG_READ_AUTO, false, false, false},
+    {"read-mmap", &closed, steps_read, NOKV_IO_MMAP, NOKV_VLOG_READ_MMAP, false, false, false},
+    {"read-std", &closed, steps_read, NOKV_IO_STD, NOKV_VLOG_READ_PREAD, false, false, false},
+    {"read-direct", &closed, steps_read, NOKV_IO_DIRECT, NOKV_VLOG_READ_DIRECT, false, false, false},
+    {"read-uring", &closed, steps_read, NOKV_IO_URING, NOKV_VLOG_READ_URING, false, false, false},
+    {"cold", &closed, steps_cold, NOKV_IO_DEFAULT, NOKV_VLOG_READ_AUTO, false, false, false},
+    {"long-scan", &closed, steps_long_scan, NOKV_IO_DEFAULT, NOKV_VLOG_READ_AUTO, false, false, false},
+    {"killed", &killed, steps_read, NOKV_IO_DEFAULT, NOKV_VLOG_READ_AUTO, false, false, false},
+    {"killed-read-only", &killed, steps_read_only, NOKV_IO_DEFAULT, NOKV_VLOG_READ_AUTO, false, false, false},
+    {"killed-go-on", &killed, steps_go_on, NOKV_IO_STD, NOKV_VLOG_READ_PREAD, false, false, false},
+    {"killed-resized", &killed, steps_resized, NOKV_IO_DEFAULT, NOKV_VLOG_READ_AUTO, false, false, false},
+    {"killed-large", &large, steps_read, NOKV_IO_DEFAULT, NOKV_VLOG_READ_AUTO, false, false, false},
+    {"killed-wrapped", &wrapped, steps_read, NOKV_IO_DEFAULT, NOKV_VLOG_READ_AUTO, false, false, false},
+    {"killed-new-log", &new_log, steps_go_on, NOKV_IO_DEFAULT, NOKV_VLOG_READ_AUTO, false, false, false},
+    {"damaged-log", &damaged_log, steps_read, NOKV_IO_DEFAULT, NOKV_VLOG_READ_AUTO, false, true, false},
+    {"damaged-table", &damaged_table, steps_read, NOKV_IO_DEFAULT, NOKV_VLOG_READ_AUTO, false, true, false},
+    {"damaged-value", &damaged_value, steps_go_on, NOKV_IO_DEFAULT, NOKV_VLOG_READ_AUTO, false, true, false},
+    {"real-default", NULL, steps_real, NOKV_IO_DEFAULT, NOKV_VLOG_READ_AUTO, true, false, false},
+    {"real-direct", NULL, steps_real, NOKV_IO_DIRECT, NOKV_VLOG_READ_DIRECT, true, false, false},
+    {"real-uring", NULL, steps_real, NOKV_IO_URING, NOKV_VLOG_READ_URING, true, false, false},
+    {"real-large", NULL, steps_large_values, NOKV_IO_DIRECT, NOKV_VLOG_READ_DIRECT, true, false, false},
+    {"real-destroy", NULL, steps_destroy, NOKV_IO_DEFAULT, NOKV_VLOG_READ_AUTO, true, false, true},
 };
+/* clang-format on */
 
 static void run_begin(struct run *r, const struct scenario *s)
 {
@@ -505,6 +236,7 @@ static void run_begin(struct run *r, const struct scenario *s)
     if (s->model != NOKV_IO_DEFAULT && s->model != NOKV_IO_MMAP)
         r->options.wal_write = r->options.background_io = r->options.vlog_write = s->model;
     r->may_be_corrupt = s->may_be_corrupt;
+    r->may_be_absent = s->may_be_absent;
     if (s->is_real) {
         test_dir_create(r->dir);
         return;
@@ -531,7 +263,10 @@ static void survivors_check(struct run *r)
 {
     snprintf(r->what + strlen(r->what), sizeof r->what - strlen(r->what), ", reopened");
     r->plan = (struct sweep_plan){0};
-    if (!r->may_be_corrupt) {
+    if (r->may_be_absent && r->io == NULL) { /* what is left of it can be removed */
+        enum nokv_status status = nokv_destroy(r->dir);
+        assert_true(status == NOKV_OK || status == NOKV_ERR_NOT_FOUND);
+    } else if (!r->may_be_corrupt && !r->may_be_absent) {
         OK(r->io ? db_open(r->io, "db", &r->options, &r->db) : nokv_open(r->dir, &r->options, &r->db));
         gets(r);
         OK(nokv_wait_idle(r->db));
@@ -573,12 +308,29 @@ static bool run_once(const struct scenario *s, const struct sweep_plan *plan)
 /* ---- bases
  * ------------------------------------------------------------------------------------------------------------ */
 
+static void base_begin(struct run *r)
+{
+    run_begin(r, &scenarios[0]);
+    snprintf(r->what, sizeof r->what, "preparing");
+}
+
+/* Killed, when it is still open. */
+static void base_end(struct run *r, struct base *b)
+{
+    if (r->db) {
+        sim_crash_after(r->sim, 0);
+        (void)nokv_close(r->db);
+    }
+    io_destroy(r->io);
+    sim_process_kill(r->sim);
+    *b = (struct base){.sim = r->sim, .model = r->model};
+}
+
 /* A database with tables on some levels, segments, and a log; then closed, or killed. */
 static void base_make(struct base *b, bool is_killed)
 {
     static struct run r;
-    run_begin(&r, &scenarios[0]);
-    snprintf(r.what, sizeof r.what, "preparing");
+    base_begin(&r);
     assert_true(run_open(&r));
     writes(&r, 40);
     maintenance(&r);
@@ -588,14 +340,35 @@ static void base_make(struct base *b, bool is_killed)
         all_synced(&r);
         writes(&r, 20);
         stream(&r, 40, 3000, 3000);
-        sim_crash_after(r.sim, 0);
-        (void)nokv_close(r.db);
     } else {
         run_close(&r);
     }
-    io_destroy(r.io);
-    sim_process_kill(r.sim);
-    *b = (struct base){.sim = r.sim, .model = r.model};
+    base_end(&r, b);
+}
+
+/* A segment with much reserved space, of which little was written. */
+static void base_make_large(struct base *b)
+{
+    static struct run r;
+    base_begin(&r);
+    r.options.vlog_segment_bytes = 4 << 20;
+    assert_true(run_open(&r));
+    put(&r, 1, 5000, NOKV_SYNC_NONE);
+    put(&r, 2, 100 << 10, NOKV_SYNC_COMMIT);
+    put(&r, 3, 6000, NOKV_SYNC_NONE);
+    base_end(&r, b);
+}
+
+/* What only the ring has goes around its end, and so does one of its records. */
+static void base_make_wrapped(struct base *b)
+{
+    static struct run r;
+    base_begin(&r);
+    r.options.memtable_bytes = 1 << 20;
+    assert_true(run_open(&r));
+    while (rlog_end(r.db->wal) <= r.options.wal_buffer_bytes)
+        put(&r, (uint8_t)(r.model.count % SWEEP_KEYS), 150, NOKV_SYNC_NONE);
+    base_end(&r, b);
 }
 
 struct pick {
@@ -621,12 +394,33 @@ static void base_damage(struct base *b, const struct base *from, const char *suf
     OK(sim_flip_bit(b->sim, p.path, off, 3));
 }
 
+/* A log whose creation was cut short. */
+static void base_make_new_log(struct base *b)
+{
+    static struct run r;
+    struct pick p = {.suffix = ".wal"};
+    struct io_file *file = NULL;
+    base_begin(&r);
+    assert_true(run_open(&r));
+    sim_each_file(r.sim, pick_last, &p);
+    base_end(&r, b);
+    OK(sim_io_create(b->sim, &r.io));
+    OK(io_open(r.io, p.path, IO_OTHER, IO_STD, IO_READ | IO_WRITE, &file));
+    OK(io_truncate(file, 10));
+    OK(io_close(file));
+    io_destroy(r.io);
+}
+
 static int bases_make(void **state)
 {
     (void)state;
     OK(epoch_register()); /* what a thread keeps for good */
     base_make(&closed, false);
     base_make(&killed, true);
+    base_make_large(&large);
+    base_make_wrapped(&wrapped);
+    base_make_new_log(&new_log);
+    base_damage(&damaged_value, &closed, ".vlog", 4096 + 40);
     base_damage(&damaged_log, &closed, ".wal", 80);
     base_damage(&damaged_table, &closed, ".sst", 4096 + 30);
     return 0;
@@ -637,6 +431,10 @@ static int bases_free(void **state)
     (void)state;
     sim_destroy(closed.sim);
     sim_destroy(killed.sim);
+    sim_destroy(large.sim);
+    sim_destroy(wrapped.sim);
+    sim_destroy(new_log.sim);
+    sim_destroy(damaged_value.sim);
     sim_destroy(damaged_log.sim);
     sim_destroy(damaged_table.sim);
     return 0;
