@@ -27,6 +27,7 @@ static bool has_failed, sync_failed;
 static int64_t live;
 static struct site sites[SITES];
 static uint8_t trace[TRACE_MAX]; /* errors that fit, by call */
+static const void *trace_sites[TRACE_MAX];
 static uint64_t trace_count;
 
 void sweep_begin(const struct sweep_plan *p)
@@ -34,7 +35,7 @@ void sweep_begin(const struct sweep_plan *p)
     plan = *p;
     calls = 0;
     has_failed = sync_failed = false;
-    if (plan.target == SWEEP_IO && plan.k == UINT64_MAX)
+    if (plan.k == UINT64_MAX)
         trace_count = 0;
 }
 
@@ -94,6 +95,22 @@ void sweep_sites_write(const char *path)
     ASSERT(fclose(file) == 0);
 }
 
+bool sweep_is_new(uint64_t k)
+{
+    for (size_t i = 0; k <= trace_count && i < SITES; i++)
+        if (sites[i].address == trace_sites[k - 1])
+            return !sites[i].has_failed;
+    return false;
+}
+
+static void trace_note(const void *site, unsigned errors)
+{
+    if (plan.k != UINT64_MAX || trace_count == TRACE_MAX)
+        return;
+    trace[trace_count] = (uint8_t)errors;
+    trace_sites[trace_count++] = site;
+}
+
 /* One more call of the target; does it fail? It can have the planned error, or not. */
 static bool call_fails(const void *site, bool can)
 {
@@ -108,7 +125,10 @@ static bool call_fails(const void *site, bool can)
 
 static void alloc_plan(const void *site)
 {
-    if (plan.target == SWEEP_ALLOCATIONS && call_fails(site, true))
+    if (plan.target != SWEEP_ALLOCATIONS)
+        return;
+    trace_note(site, 0);
+    if (call_fails(site, true))
         mem_fail_after(0);
 }
 
@@ -228,8 +248,7 @@ static bool io_fails(const void *site, unsigned errors, bool is_sync)
 {
     if (plan.target != SWEEP_IO)
         return false;
-    if (plan.k == UINT64_MAX && trace_count < TRACE_MAX)
-        trace[trace_count++] = (uint8_t)errors;
+    trace_note(site, errors);
     bool fails = call_fails(site, (errors & plan.err) != 0);
     sync_failed |= fails && is_sync;
     return fails;

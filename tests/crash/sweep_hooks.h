@@ -34,6 +34,8 @@ bool sweep_has_failed(void);
 bool sweep_sync_failed(void); /* one of those that failed was to make something durable */
 /* What call number `k` (from 1 on) of the last counted I/O run may fail with; 0: nothing that fits. */
 unsigned sweep_errors_of(uint64_t k);
+/* Has the site of call number `k` of the last counted run never been made to fail? */
+bool sweep_is_new(uint64_t k);
 int64_t sweep_live(void); /* allocations that were not given back, of this process */
 
 /* Append "offset failed" for each call site that was seen to a file, for sweep_sites.py. */

@@ -337,6 +337,9 @@ void outside(struct run *r)
     char path[PATH_SIZE_MAX];
     size_t seen = 0;
     nokv_salvage_report report;
+    OK(path_current(path, r->dir));
+    if (access(path, F_OK) != 0) /* it did not come to be one */
+        return;
     (void)went_well(r, nokv_residency(r->dir, 100, file_seen, &seen), "residency");
     for (uint64_t n = 1; n < 40; n++) {
         OK(path_sst(path, r->dir, n));

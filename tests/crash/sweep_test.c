@@ -13,7 +13,7 @@
 #include "io/sim.h"
 #include "sweep_steps.h"
 
-enum { SLICE_RUNS = 220 };
+enum { SLICE_RUNS = 80 };
 
 struct base {
     struct sim *sim;
@@ -105,11 +105,12 @@ static void steps_large_inline(struct run *r)
     r->options.value_separation_min = r->options.value_direct_min = UINT32_MAX;
     if (!run_open(r))
         return;
-    for (uint8_t i = 0; i < 10; i++)
-        put(r, i % 3, 300 << 10, NOKV_SYNC_NONE);
     writes(r, 60);
+    for (uint8_t i = 0; i < 6; i++)
+        put(r, i % 3, 300 << 10, NOKV_SYNC_NONE);
+    put(r, 3, 2200 << 10, NOKV_SYNC_NONE);
     flush(r);
-    writes(r, 50);
+    writes(r, 10);
     if (went_well(r, nokv_compact_range(r->db, NULL, 0, NULL, 0), "compact_range"))
         all_synced(r);
     reads(r);
@@ -126,7 +127,7 @@ static void steps_large_values(struct run *r)
     put(r, 3, 4200 << 10, NOKV_SYNC_NONE);
     put(r, 4, 300 << 10, NOKV_SYNC_NONE);
     put(r, 8, 300 << 10, NOKV_SYNC_NONE);
-    put(r, SWEEP_KEYS - 1, 5000, NOKV_SYNC_NONE);
+    put(r, SWEEP_KEYS - 1, 300 << 10, NOKV_SYNC_NONE);
     put(r, SWEEP_KEYS - 2, 1500, NOKV_SYNC_NONE);
     stream(r, 5, 300 << 10, 300 << 10);
     flush(r);
@@ -134,9 +135,11 @@ static void steps_large_values(struct run *r)
     put(r, 4, 200 << 10, NOKV_SYNC_COMMIT);
     if (went_well(r, nokv_compact_range(r->db, NULL, 0, NULL, 0), "compact_range"))
         all_synced(r);
-    (void)went_well(r, nokv_vlog_collect(r->db, 1.0), "vlog_collect");
     gets(r);
     inspection(r);
+    run_close(r); /* seals what was active, so that it is collected */
+    if (run_open(r))
+        (void)went_well(r, nokv_vlog_collect(r->db, 1.0), "vlog_collect");
     run_close(r);
 }
 
@@ -200,7 +203,7 @@ static const struct scenario scenarios[] = {
     {"new", NULL, steps_new, NOKV_IO_DEFAULT, NOKV_VLOG_READ_AUTO, false, false, false},
     {"new-uring", NULL, steps_new, NOKV_IO_URING, NOKV_VLOG_READ_URING, false, false, false},
     {"large-inline", NULL, steps_large_inline, NOKV_IO_STD, NOKV_VLOG_READ_AUTO, false, false, false},
-    {"large-values", NULL, steps_large_values, NOKV_IO_DEFAULT, NOKV_VLOG_READ_PREAD, false, false, false},
+    {"large-values", NULL, steps_large_values, NOKV_IO_STD, NOKV_VLOG_READ_PREAD, false, false, false},
     {"absent", NULL, steps_absent, NOKV_IO_DEFAULT, NOKV_VLOG_READ_AUTO, false, false, true},
     {"read-default", &closed, steps_read, NOKV_IO_DEFAULT, NOKV_VLOG_READ_AUTO, false, false, false},
     {"read-mmap", &closed, steps_read, NOKV_IO_MMAP, NOKV_VLOG_READ_MMAP, false, false, false},
@@ -446,7 +449,7 @@ static int bases_free(void **state)
 static bool is_all;
 static uint64_t seed;
 
-/* Every k, or SLICE_RUNS of them and what the seed adds. */
+/* Every k, or some of them, from the seed; besides, in any case, those that are the first of their call site. */
 static uint64_t stride_of(uint64_t count, uint64_t runs)
 {
     return is_all || count < runs ? 1 : count / runs + 1;
@@ -466,8 +469,13 @@ static void allocations_sweep(const struct scenario *s, bool is_sticky, uint64_t
 {
     struct sweep_plan plan = {.target = SWEEP_ALLOCATIONS, .is_sticky = is_sticky};
     uint64_t stride = stride_of(counted, runs), done = 0;
-    for (plan.k = 1 + seed % stride; run_once(s, &plan); plan.k += stride)
+    for (plan.k = 1; plan.k <= counted + 1; plan.k++) {
+        if (plan.k % stride != seed % stride && !sweep_is_new(plan.k))
+            continue;
+        if (!run_once(s, &plan))
+            break;
         done++;
+    }
     printf("%-18s %5llu runs with %s\n", s->name, (unsigned long long)done,
            is_sticky ? "no memory from one allocation on" : "one failed allocation");
     assert_true(done > 0);
@@ -477,11 +485,12 @@ static void io_sweep(const struct scenario *s, bool is_sticky, uint64_t runs)
 {
     static const enum sweep_errno errors[] = {SWEEP_EIO, SWEEP_ENOSPC, SWEEP_EMFILE, SWEEP_ENOMEM, SWEEP_EINTR};
     uint64_t stride = stride_of(counted, runs), done = 0;
-    for (uint64_t k = 1 + seed % stride; k <= counted; k += stride)
+    for (uint64_t k = 1; k <= counted; k++)
         for (size_t e = 0; e < ARRAY_COUNT(errors); e++) {
             struct sweep_plan plan = {.target = SWEEP_IO, .k = k, .err = errors[e], .is_sticky = is_sticky};
             bool is_tried_again = errors[e] == SWEEP_EINTR; /* below the interface, when it comes once */
-            if ((sweep_errors_of(k) & errors[e]) == 0 || (is_tried_again && (is_sticky || s->is_real)))
+            bool is_picked = k % stride == seed % stride || sweep_is_new(k);
+            if (!is_picked || (sweep_errors_of(k) & errors[e]) == 0 || (is_tried_again && (is_sticky || s->is_real)))
                 continue;
             (void)run_once(s, &plan);
             done++;
