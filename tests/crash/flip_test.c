@@ -552,6 +552,8 @@ static void test_larger_damage(void **state)
         sim_each_file(w->scene.sim, names_add, &n);
         for (size_t i = 0; i < n.count; i++) {
             bool is_buffer = strstr(n.paths[i], "BUF") != NULL;
+            if (strcmp(last_part(n.paths[i]), "LOCK") == 0) /* has no data; who only reads says that it is missing */
+                continue;
             if (is_all ? i % parts != part : (i + seed) % 3 != kind)
                 continue;
             d.path = n.paths[i];

@@ -75,18 +75,27 @@ static void test_manifest_without_its_last_edit(void **state)
     OK(nokv_flush(f.db));
     fixture_kill(&f);
     assert_int_equal(fixture_file_read(&f, path, after, sizeof after), size); /* the space is reserved */
-    size_t first = 0, last = size;
+    size_t first = 0, last = size, refused = 0;
     while (before[first] == after[first])
         first++;
     while (before[last - 1] == after[last - 1])
         last--;
     file_put(&f, path, before, size);
     fixture_assert_corrupt(&f, "MANIFEST is an old one");
+    f.options.read_only = true; /* it is opened again and again */
     for (size_t off = first; off < last; off += 5) {
         file_put(&f, path, after, size);
         OK(sim_flip_bit(f.sim, path, off, off % 8));
-        fixture_assert_corrupt(&f, "MANIFEST");
+        if (fixture_try_open(&f) != NOKV_OK) {
+            assert_non_null(strstr(status_message(), "MANIFEST"));
+            refused++;
+            continue;
+        }
+        check_keys(&f, 0, 5, 1); /* only the mark behind the edit is damaged */
+        fixture_close(&f);
     }
+    assert_true(refused > 10);
+    f.options.read_only = false;
     file_put(&f, path, after, size);
     fixture_open(&f);
     check_keys(&f, 0, 5, 1);
