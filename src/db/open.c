@@ -306,6 +306,8 @@ static enum nokv_status open_run(struct nokv_db *db)
         TRY(parent_sync(db));
     TRY(state_load(db, exists, &state));
     db->version = state.version;
+    if (exists && !db->options.read_only)
+        TRY(manifest_settle(&db->env, state.manifest_number));
     r.last_seq = db->flushed_seq = state.last_seq;
     TRY(recovery_values_init(db, &state, !db->options.read_only, &values));
     TRY(recovery_run(db, state.log_number, !db->options.read_only, &r));

@@ -285,6 +285,17 @@ enum nokv_status manifest_recover(struct table_env *env, struct manifest_state *
 
 /* ---- writing -------------------------------------------------------------------------------------------------- */
 
+enum nokv_status manifest_settle(const struct table_env *env, uint64_t number)
+{
+    char path[PATH_SIZE_MAX];
+    struct io_file *file CLEANUP(io_close_ptr) = NULL;
+    TRY(path_manifest(path, env->dir, number));
+    TRY(io_open(env->io, path, IO_MANIFEST, IO_STD, IO_READ | IO_WRITE, &file));
+    TRY(io_sync(file));
+    TRY(io_close(TAKE(file)));
+    return io_sync_dir(env->io, env->dir);
+}
+
 enum nokv_status manifest_snapshot_edit(const struct manifest_state *state, struct edit *out_edit)
 {
     out_edit->has_log_number = out_edit->has_next_number = out_edit->has_last_seq = true;

@@ -36,9 +36,16 @@ enum nokv_status manifest_exists(struct io *io, const char *dir, bool *out_exist
 enum nokv_status manifest_recover(struct table_env *env, struct manifest_state *out_state) MUST_CHECK;
 
 /*
- * The same without opening a table, beside the process that writes the database or not: what is listed may be gone.
- * *out_total (empty; edit_deinit, on failure too) has each table once in adds, with its level, in no order, and each
- * segment. A MANIFEST that is replaced or written to meanwhile may read as CORRUPT: ask again.
+ * What was read is on the medium from here on: of a process that died, the last edit and the names may be in the page
+ * cache only. REQUIRES: before anything else is made durable that rests on it (a log of which it says that it is the
+ * first, for one: after a power cut the log before would be needed again, and would not be whole).
+ */
+enum nokv_status manifest_settle(const struct table_env *env, uint64_t number) MUST_CHECK;
+
+/*
+ * The same as manifest_recover without opening a table, beside the process that writes the database or not: what is
+ * listed may be gone. *out_total (empty; edit_deinit, on failure too) has each table once in adds, with its level, in
+ * no order, and each segment. A MANIFEST that is replaced or written to meanwhile may read as CORRUPT: ask again.
  */
 enum nokv_status manifest_list(struct io *io, const char *dir, struct edit *out_total) MUST_CHECK;
 

@@ -156,7 +156,8 @@ void faults_tick(struct run *run)
 void faults_look(struct run *run)
 {
     struct faults *f = &run->faults;
-    if (f->planned != FAULT_COUNT && sim_failed(run->sim)) {
+    bool failed = sim_failed(run->sim); /* another client may look, and plan anew, while this one asks */
+    if (failed && f->planned != FAULT_COUNT) {
         happened(run, f->planned);
         f->has_failed = true;
         f->sync_failed |= f->op == IO_OP_SYNC; /* the disk forgets what was not synced, as Linux may */

@@ -3,6 +3,8 @@
  * recover_test.c - what opening finds: logs that are missing, damaged or torn, a shared buffer that is not the one it
  * was, a directory that lost CURRENT; and what many openings leave.
  */
+#include <errno.h>
+
 #include "db_fixture.h"
 
 /* Lives that each write `writes` keys and close: one sealed log each. Keys count up from 0. */
@@ -633,6 +635,79 @@ static void test_many_lives(void **state)
     fixture_deinit(&f);
 }
 
+/* A log with synced records whose flush failed, and records of the next log that only the buffer has; then a flush
+ * that dies at step `at`. */
+static void flush_dies(struct fixture *f, uint64_t at)
+{
+    fixture_open(f);
+    for (uint64_t i = 0; i < 4; i++)
+        kv_put_synced(f->db, i, 1);
+    kv_put(f->db, 4, 1);
+    sim_fail(f->sim, IO_OP_WRITE, IO_FLUSH, 1, ENOSPC, true);
+    FAILS(NO_SPACE, nokv_flush(f->db));
+    sim_fail_clear(f->sim);
+    kv_put(f->db, 5, 1);
+    sim_crash_after(f->sim, at);
+    (void)!nokv_wait_idle(f->db); /* no rotation: the next log stays the buffer's */
+}
+
+/* The process dies in a flush, at any step; the power goes in the recovery, at any step: what was read of the MANIFEST,
+ * and is in the page cache only, is gone then, and so is what the log in front of the next one had. */
+static void test_power_cut_after_kill(void **state)
+{
+    (void)state;
+    bool died = true;
+    for (uint64_t at = 0; died; at++) {
+        bool was_cut = true;
+        for (uint64_t cut = 0; was_cut; cut++) {
+            struct fixture f;
+            fixture_init(&f);
+            flush_dies(&f, at);
+            died = sim_is_crashed(f.sim);
+            fixture_kill(&f);
+            sim_crash_after(f.sim, cut);
+            (void)!fixture_try_open(&f);
+            was_cut = sim_is_crashed(f.sim);
+            fixture_power_cut(&f);
+            fixture_open(&f);
+            check_keys(&f, 0, 4, 1);
+            fixture_deinit(&f);
+        }
+    }
+}
+
+static uint64_t log_bytes(struct fixture *f)
+{
+    uint64_t numbers[256], size = 0;
+    char path[PATH_SIZE_MAX];
+    size_t count = numbers_of(f, FILE_WAL, numbers);
+    OK(path_wal(path, "db", numbers[count - 1]));
+    OK(io_stat(f->io, path, &size));
+    return size;
+}
+
+/* A MANIFEST that may be in the page cache only is synced before a log is touched: when that fails, so does the open,
+ * and no log was repaired. */
+static void test_manifest_is_settled_first(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_init(&f);
+    fixture_open(&f);
+    for (uint64_t i = 0; i < 4; i++)
+        kv_put_synced(f.db, i, 1);
+    fixture_kill(&f);
+    uint64_t before = log_bytes(&f);
+    sim_fail(f.sim, IO_OP_SYNC, IO_MANIFEST, 1, EIO, false);
+    FAILS(IO, fixture_try_open(&f));
+    assert_true(sim_failed(f.sim));
+    assert_int_equal(log_bytes(&f), before);
+    sim_fail_clear(f.sim);
+    fixture_open(&f);
+    check_keys(&f, 0, 4, 1);
+    fixture_deinit(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -650,6 +725,8 @@ int main(void)
         cmocka_unit_test(test_exists_or_not),
         cmocka_unit_test(test_orphans),
         cmocka_unit_test(test_killed_while_creating),
+        cmocka_unit_test(test_power_cut_after_kill),
+        cmocka_unit_test(test_manifest_is_settled_first),
         cmocka_unit_test(test_read_only),
         cmocka_unit_test(test_logs_do_not_pile_up),
         cmocka_unit_test(test_numbers_are_never_used_again),
