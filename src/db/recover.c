@@ -185,8 +185,7 @@ static enum nokv_status log_replay(struct recovery *r, struct rlog_reader *reade
 
 /*
  * Logs that were made ahead of time and never used. They must be gone for good before the log in front of them is
- * sealed:
- * behind a sealed log the next open would look for its continuation in them, and in the shared buffer. [I2]
+ * sealed: behind a sealed log the next open would look for its continuation in them, and in the shared buffer. [I2]
  */
 static enum nokv_status empty_logs_remove(struct nokv_db *db, const struct recovery *r, size_t first)
 {
@@ -254,8 +253,7 @@ static enum nokv_status ring_read(struct nokv_db *db, struct buf *out)
 /*
  * The log that the MANIFEST begins with is made before a later one is, and removed when the MANIFEST begins with a
  * later one. If it is not there and later ones are, then it was lost, or the MANIFEST has lost its last edits, and with
- * them
- * the tables that took the log's place. Where the later ones are empty, [I3] would not notice.
+ * them the tables that took its place. Where the later ones are empty, [I3] would not notice.
  */
 static enum nokv_status first_log_check(const struct nokv_db *db, const struct recovery *r, uint64_t log_number)
 {

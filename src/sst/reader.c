@@ -9,12 +9,13 @@
  * Verified are: header, footer and properties at open; filter and index on first use; each block on first use. The
  * guarded part of a get does not verify: when it meets a block whose bit is not set it leaves the guard, has the block
  * verified (which may first ask the kernel to read all of its pages at once, or, where all tables have room in memory,
- * what is around it), and runs again. So the hot path is free
- * of it, and no system call is made under the guard.
+ * what is around it), and runs again. So the hot path is
+ * free of it, and no system call is made under the guard.
  *
  * A reader that copies (copied.c) shares open, lifetime and questions with this one, and has no mapping.
  *
- * [I1] Nothing is written to after open but `ready`, `verified` and the counts in `object`.
+ * [I1] Nothing is written to after open but the fields of reader.h that are atomic, `asked` among them, and the counts
+ *      in `object`.
  * [I2] A length is checked wherever it is followed, although the checksum was right: a page may be evicted and read
  *      again from a disk that has gone bad since.
  *

@@ -651,8 +651,9 @@ static void flush_dies(struct fixture *f, uint64_t at)
     (void)!nokv_wait_idle(f->db); /* no rotation: the next log stays the buffer's */
 }
 
-/* The process dies in a flush, at any step; the power goes in the recovery, at any step: what was read of the MANIFEST,
- * and is in the page cache only, is gone then, and so is what the log in front of the next one had. */
+/* The process dies in a flush, at any step; the power goes in the recovery, at any step: every synced write is
+ * there. (That a log which is not sealed yet needs the MANIFEST's edit to be durable takes threads: see the next test.)
+ */
 static void test_power_cut_after_kill(void **state)
 {
     (void)state;
