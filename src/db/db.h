@@ -246,10 +246,10 @@ enum nokv_status recovery_values_init(struct nokv_db *db, const struct manifest_
                                       struct recovery_values *out_values) MUST_CHECK;
 void recovery_values_deinit(struct recovery_values *v);
 /*
- * Note what a record points to. `is_last`: its log was the last, so the bytes may never have reached the disk; then
- * *out_sound says whether they are all there (with repair: written to their segment, not yet synced).
+ * Note what a record points to. The bytes may never have reached the disk: *out_sound says whether they are all there
+ * (with repair: written to their segment, not yet synced).
  */
-enum nokv_status recovery_values_check(struct recovery_values *v, struct slice payload, const char *where, bool is_last,
+enum nokv_status recovery_values_check(struct recovery_values *v, struct slice payload, const char *where,
                                        bool *out_sound) MUST_CHECK;
 /* Read-only: the value of a pointer whose bytes only the shared buffers have; data NULL: the pointer will do. */
 enum nokv_status recovery_values_inline(struct recovery_values *v, const struct batch_entry *entry,

@@ -131,8 +131,7 @@ static enum nokv_status log_dump(struct dump *d, enum rlog_kind kind, uint64_t n
                                           .path = d->path,
                                           .component = kind == RLOG_WAL ? IO_WAL : IO_MANIFEST,
                                           .kind = kind,
-                                          .number = number,
-                                          .last = true};
+                                          .number = number};
     TRY(rlog_reader_open(&options, &reader));
     for (uint64_t records = 0; !d->stopped; records++) {
         struct slice payload;

@@ -283,6 +283,7 @@ static enum nokv_status open_for_writing(struct nokv_db *db, struct manifest_sta
     TRY(manifest_create(&db->env, manifest_number, state, &db->manifest));
     /* Not before: a log without a CURRENT means that CURRENT was lost. */
     TRY(wal_create(db, wal_number, false, &db->wal));
+    rlog_release(db->wal); /* recovery has made the logs before it durable */
     TRY(vlog_dir_prepare(db));
     return io_list(db->io, db->dir, orphan_remove, db);
 }
@@ -410,7 +411,7 @@ static enum nokv_status logs_seal(struct nokv_db *db)
     }
     if (db->wal == NULL)
         return NOKV_OK;
-    rlog_hold(db->wal, NULL, NULL);
+    rlog_release(db->wal);
     return rlog_seal(db->wal);
 }
 

@@ -4,19 +4,21 @@
  *
  * Which logs there are, oldest first, and what may be wrong with each:
  *
- *      sealed, with records ... │ the last with records in its file: may be torn │ empty ones, made ahead of time
+ *      sealed ... │ the first that is not sealed: may be torn │ void if that one is torn; or empty, made ahead
  *
- * [I1] A log's file gets its first record only after the log before it is durable (write.c). So of the logs with
- *      records in their files all but the last must be complete up to their seal; anything else is damage.
- * [I2] The shared buffer belongs to the newest log in use: the last with records in its file, or, when that one is
- *      sealed, the one after it, whose records may all still be in the buffer.
+ * [I1] A log is sealed, if not yet durable, before the next one takes over the shared buffer and gets records (write.c).
+ *      So after the death of the process all logs but the last in use are complete. After a power cut any log may be
+ *      torn that nobody has synced, and then what the later ones have is void: a prefix comes back.
+ * [I2] A log says that those before it were durable as soon as they are, and before anything of its own is synced. So a
+ *      log that is torn although a later one has made that claim was damaged.
  * [I3] Sequence numbers are without a gap from the first needed log on: a missing or emptied log cannot go unnoticed.
  *
- * [I4] A record of the last log may point to a value that never reached the disk. Then it, and what follows it, is the
- *      torn tail, unless a mark says that it was durable (recover_values.c).
+ * [I4] A record may point to a value that never reached the disk. Then it, and what follows it, is the torn tail,
+ *      unless a mark says that it was durable (recover_values.c).
  *
  * The replayed entries go into one memtable. The logs stay until it is flushed, so a crash at any point here repeats
- * the same work; repairing the tail of the last log is itself repeatable (rlog_repair_tail).
+ * the same work; repairing a log is itself repeatable (rlog_repair_tail). Logs are repaired, and thereby made durable,
+ * in their order, because a repaired one claims that those before it are [I2].
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -85,41 +87,56 @@ static int compare_u64(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-static enum nokv_status log_open(struct nokv_db *db, const char *path, uint64_t number, bool last, struct slice ring,
+/* One of the logs, being read. */
+struct log_reading {
+    struct nokv_db *db;
+    struct recovery *recovery;
+    size_t index; /* in recovery->logs */
+    struct slice ring;
+    char path[PATH_SIZE_MAX];
+    struct rlog_reader *reader;
+    bool claim_known, is_claimed; /* a later log says that this one was durable */
+    uint64_t later_bytes;         /* what the later ones have in their files; REQUIRES: claim_known, not claimed */
+    char claimer[PATH_SIZE_MAX + 32];
+};
+
+static void log_reading_deinit(struct log_reading *l)
+{
+    rlog_reader_close(l->reader);
+}
+
+static enum nokv_status log_open(const struct log_reading *l, size_t index, char path[PATH_SIZE_MAX],
                                  struct rlog_reader **out_reader)
 {
-    struct rlog_reader_options options = {.io = db->io,
+    TRY(path_wal(path, l->db->dir, l->recovery->logs[index]));
+    struct rlog_reader_options options = {.io = l->db->io,
                                           .path = path,
                                           .component = IO_WAL,
                                           .kind = RLOG_WAL,
-                                          .number = number,
-                                          .last = last,
-                                          .ring = ring};
+                                          .number = l->recovery->logs[index],
+                                          .ring = l->ring};
     return rlog_reader_open(&options, out_reader);
 }
 
-/* Has the log's file at least one record? */
-static enum nokv_status log_has_records(struct nokv_db *db, uint64_t number, bool *out_has)
+static enum nokv_status claim_find(struct log_reading *l, size_t index)
 {
     char path[PATH_SIZE_MAX];
-    struct slice payload;
-    uint64_t off;
+    uint64_t off = 0, bytes = 0;
     struct rlog_reader *reader CLEANUP(rlog_reader_close_ptr) = NULL;
-    TRY(path_wal(path, db->dir, number));
-    TRY(log_open(db, path, number, true, (struct slice){0}, &reader));
-    return rlog_reader_next(reader, &payload, &off, out_has);
+    TRY(log_open(l, index, path, &reader));
+    TRY(rlog_reader_find_claim(reader, &l->is_claimed, &off, &bytes));
+    if (l->is_claimed)
+        snprintf(l->claimer, sizeof l->claimer, "%s @%" PRIu64, path, off);
+    l->later_bytes += bytes;
+    return NOKV_OK;
 }
 
-/* Index of the last log with records in its file; 0 when none has any. */
-static enum nokv_status last_with_records(struct nokv_db *db, const struct recovery *r, size_t *out_index)
+/* Fill is_claimed. [I2] */
+static enum nokv_status claim_learn(struct log_reading *l)
 {
-    for (size_t i = r->log_count; i > 0; i--) {
-        bool has = false;
-        TRY(log_has_records(db, r->logs[i - 1], &has));
-        *out_index = i - 1;
-        if (has)
-            return NOKV_OK;
-    }
+    for (size_t i = l->index + 1; i < l->recovery->log_count && !l->claim_known && !l->is_claimed; i++)
+        TRY(claim_find(l, i));
+    l->claim_known = true;
     return NOKV_OK;
 }
 
@@ -156,38 +173,44 @@ static enum nokv_status batch_replay(struct recovery *r, struct slice payload, c
 }
 
 /* *out_end: the log ends in front of the record, because what it points to is not there. */
-static enum nokv_status record_check(struct recovery *r, struct rlog_reader *reader, uint64_t off, const char *where,
-                                     bool is_last, struct slice *payload, bool *out_end)
+static enum nokv_status record_check(struct log_reading *l, uint64_t off, const char *where, struct slice *payload,
+                                     bool *out_end)
 {
     bool sound = true;
-    TRY(recovery_values_check(r->values, *payload, where, is_last, &sound));
     *out_end = false;
-    return sound ? NOKV_OK : rlog_reader_reject(reader, off, payload, out_end);
+    TRY(recovery_values_check(l->recovery->values, *payload, where, &sound));
+    if (sound)
+        return NOKV_OK;
+    TRY(claim_learn(l));
+    if (l->is_claimed)
+        return NOKV_OK; /* damage, which loading the segments finds, or reading the value */
+    return rlog_reader_reject(l->reader, off, payload, out_end);
 }
 
-static enum nokv_status log_replay(struct recovery *r, struct rlog_reader *reader, const char *path, bool is_last)
+static enum nokv_status log_replay(struct log_reading *l)
 {
     for (;;) {
         char where[PATH_SIZE_MAX + 32];
         struct slice payload;
         uint64_t off;
         bool more = false, ends = false;
-        TRY(rlog_reader_next(reader, &payload, &off, &more));
+        TRY(rlog_reader_next(l->reader, &payload, &off, &more));
         if (!more)
             return NOKV_OK;
-        snprintf(where, sizeof where, "%s @%" PRIu64, path, off);
-        TRY(record_check(r, reader, off, where, is_last, &payload, &ends));
+        snprintf(where, sizeof where, "%s @%" PRIu64, l->path, off);
+        TRY(record_check(l, off, where, &payload, &ends));
         if (ends)
             return NOKV_OK;
-        TRY(batch_replay(r, payload, where));
+        TRY(batch_replay(l->recovery, payload, where));
     }
 }
 
 /*
- * Logs that were made ahead of time and never used. They must be gone for good before the log in front of them is
- * sealed: behind a sealed log the next open would look for its continuation in them, and in the shared buffer. [I2]
+ * Logs that were made ahead of time and never used, or that are void. They must be gone for good before the log in
+ * front of them is sealed: behind a sealed log the next open would look for its continuation in them, and in the shared
+ * buffer.
  */
-static enum nokv_status empty_logs_remove(struct nokv_db *db, const struct recovery *r, size_t first)
+static enum nokv_status later_logs_remove(struct nokv_db *db, const struct recovery *r, size_t first)
 {
     if (first == r->log_count)
         return NOKV_OK;
@@ -199,26 +222,35 @@ static enum nokv_status empty_logs_remove(struct nokv_db *db, const struct recov
     return io_sync_dir(db->io, db->dir);
 }
 
-/* Log `index`; the last one is cut and sealed when `repair`. *out_sealed: it was complete, so the next may be in use.
- */
-static enum nokv_status log_recover(struct nokv_db *db, struct recovery *r, size_t index, bool last, struct slice ring,
-                                    bool repair, bool *out_sealed)
+/* It ended without a seal: what is behind it is void, or something was damaged. */
+static enum nokv_status torn_check(struct log_reading *l, const struct rlog_end_report *report)
 {
-    char path[PATH_SIZE_MAX];
+    TRY(claim_learn(l));
+    if (l->is_claimed)
+        return FAIL(CORRUPT, "log %s: damaged at %" PRIu64 "; the mark at %s says that all of it was durable", l->path,
+                    report->end_off, l->claimer);
+    l->recovery->cut_bytes += report->cut_bytes + l->later_bytes;
+    return NOKV_OK;
+}
+
+/* Replay a log and, when `repair`, make it durable and sealed. *out_sealed: it was complete, so the next may be in use.
+ */
+static enum nokv_status log_recover(struct log_reading *l, bool repair, bool *out_sealed)
+{
+    struct recovery *r = l->recovery;
     struct rlog_end_report report;
-    struct rlog_reader *reader CLEANUP(rlog_reader_close_ptr) = NULL;
-    TRY(path_wal(path, db->dir, r->logs[index]));
-    TRY(log_open(db, path, r->logs[index], last, ring, &reader));
-    TRY(log_replay(r, reader, path, last));
-    rlog_reader_end(reader, &report);
-    r->cut_bytes += report.cut_bytes;
+    TRY(log_open(l, l->index, l->path, &l->reader));
+    TRY(log_replay(l));
+    rlog_reader_end(l->reader, &report);
     *out_sealed = report.sealed;
-    if (!last || !repair)
+    if (!report.sealed)
+        TRY(torn_check(l, &report));
+    if (!repair)
         return NOKV_OK;
     if (!report.sealed)
-        TRY(empty_logs_remove(db, r, index + 1));
+        TRY(later_logs_remove(l->db, r, l->index + 1));
     TRY(recovery_values_sync(r->values)); /* before the log that points to them is */
-    return rlog_repair_tail(reader);      /* also when it is sealed: the seal may stand in the buffer only */
+    return rlog_repair_tail(l->reader);   /* also when it is sealed: that may be in the page cache or buffer only */
 }
 
 enum nokv_status shared_buffer_read(struct nokv_db *db, const char *path, enum io_component component, struct buf *out)
@@ -270,7 +302,6 @@ enum nokv_status recovery_run(struct nokv_db *db, uint64_t log_number, bool repa
 {
     struct buf ring CLEANUP(buf_deinit) = {0};
     struct log_search search = {.recovery = r, .log_number = log_number};
-    size_t tail = 0;
     TRY(memtable_create(db->options.memtable_bytes, &db->pool, &r->mem));
     TRY(io_list(db->io, db->dir, log_collect, &search));
     TRY(segment_numbers_note(db, r));
@@ -279,11 +310,11 @@ enum nokv_status recovery_run(struct nokv_db *db, uint64_t log_number, bool repa
     qsort(r->logs, r->log_count, sizeof *r->logs, compare_u64);
     TRY(first_log_check(db, r, log_number));
     TRY(ring_read(db, &ring));
-    TRY(last_with_records(db, r, &tail));
     bool sealed = true;
     for (; r->used < r->log_count && sealed; r->used++) {
-        bool last = r->used >= tail;
-        TRY(log_recover(db, r, r->used, last, last ? buf_slice(&ring) : (struct slice){0}, repair, &sealed));
+        struct log_reading l CLEANUP(log_reading_deinit) = {
+            .db = db, .recovery = r, .index = r->used, .ring = buf_slice(&ring)};
+        TRY(log_recover(&l, repair, &sealed));
     }
     return NOKV_OK;
 }

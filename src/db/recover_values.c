@@ -4,8 +4,9 @@
  *
  * A sealed segment is durable as a whole: its pointers are taken as they are. One that was being written when the
  * process or the machine died has some values on the disk and some, the last, only in the shared buffers (VLOGBUF), and
- * after a power cut some nowhere. Records of the last log are therefore checked, value by value, checksums included; so
- * recovery reads at most the segments that were open, two of them and those of streams, however large the value log is.
+ * after a power cut some nowhere. Records that point to these are therefore checked, value by value, checksums
+ * included; so recovery reads at most the segments that were open, two of them and those of streams, however large the
+ * value log is.
  *
  * [I1] A value that only the buffers have is written to its segment, byte for byte where it belongs, before the buffers
  *      may be used again; read-only, it is taken into the memtable instead.
@@ -101,8 +102,7 @@ static enum nokv_status rescue_ready(struct recovery_values *v, struct recovered
 
 /* ---- values ----------------------------------------------------------------------------------------------------- */
 
-static enum nokv_status entry_check(struct recovery_values *v, const struct batch_entry *e, bool is_last,
-                                    bool *out_sound)
+static enum nokv_status entry_check(struct recovery_values *v, const struct batch_entry *e, bool *out_sound)
 {
     struct vlog_pointer p;
     struct recovered_segment *s;
@@ -112,14 +112,14 @@ static enum nokv_status entry_check(struct recovery_values *v, const struct batc
         return NOKV_OK;
     TRY(vlog_pointer_decode(e->value, &p));
     TRY(segment_note(v, p.segment, &s));
-    *out_sound = !s->is_missing || !is_last; /* of an older log: damage, which loading the segments finds */
-    if (s->is_missing || s->is_sealed || !is_last)
+    *out_sound = !s->is_missing;
+    if (s->is_missing || s->is_sealed)
         return NOKV_OK;
     TRY(rescue_ready(v, s));
     return vlog_rescue_record(s->rescue, &p, e->key.user, out_sound, &value);
 }
 
-enum nokv_status recovery_values_check(struct recovery_values *v, struct slice payload, const char *where, bool is_last,
+enum nokv_status recovery_values_check(struct recovery_values *v, struct slice payload, const char *where,
                                        bool *out_sound)
 {
     struct batch_reader reader;
@@ -130,7 +130,7 @@ enum nokv_status recovery_values_check(struct recovery_values *v, struct slice p
         TRY(batch_reader_next(&reader, &entry, &more));
         if (!more)
             break;
-        TRY(entry_check(v, &entry, is_last, out_sound));
+        TRY(entry_check(v, &entry, out_sound));
     }
     return NOKV_OK;
 }

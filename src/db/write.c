@@ -14,8 +14,8 @@
  * [I1] Sequence numbers are given in log order; a batch is one record and one run of numbers, all in one memtable.
  * [I2] visible_seq is stored (release) after the memtable holds the entries.
  * [I3] When the memtable is full the log changes with it: a log's entries are in the memtable that names it, or newer.
- * [I4] The new log's file gets no record before the old log is durable (rlog_hold); until then records wait in the
- *      buffer, which survives the process. So only the last log with records can be torn.
+ * [I4] The old log is complete in the page cache, with its seal, before the new one gets a record. It becomes durable
+ *      in the background: writes do not wait for that, syncs of the new log do (rlog_hold).
  *
  * Failure: a log write or sync that fails poisons the database (a log with a hole must not go on), except when the file
  * system is full before a byte was written: then only this write fails. Writes that only delete go on longer than
@@ -324,7 +324,7 @@ static enum nokv_status write_apply_locked(struct nokv_db *db, struct write *w, 
     else if (UNLIKELY(wants_flush_for_values(db)))
         TRY(rotate_for_values(db));
     if (UNLIKELY(db->wal_held) && atomic_load_explicit(&db->unsealed_logs, memory_order_acquire) == 0) {
-        rlog_hold(db->wal, NULL, NULL);
+        rlog_release(db->wal);
         db->wal_held = false;
     }
     if (db->last_seq > KEY_SEQ_MAX - w->count)

@@ -250,7 +250,7 @@ static enum nokv_status manifest_read(struct io *io, const char *dir, uint64_t *
     if (!exists)
         return FAIL(CORRUPT, "CURRENT names %s, which does not exist", path);
     struct rlog_reader_options options = {
-        .io = io, .path = path, .component = IO_MANIFEST, .kind = RLOG_MANIFEST, .number = *out_number, .last = true};
+        .io = io, .path = path, .component = IO_MANIFEST, .kind = RLOG_MANIFEST, .number = *out_number};
     struct rlog_reader *reader CLEANUP(rlog_reader_close_ptr) = NULL;
     TRY(rlog_reader_open(&options, &reader));
     TRY(edits_read(reader, path, out_total));

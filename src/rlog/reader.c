@@ -177,9 +177,6 @@ static enum nokv_status check_record(const struct rlog_reader *r, const struct r
 /* No valid record at r->off. */
 static enum nokv_status end_unsealed(struct rlog_reader *r)
 {
-    if (!r->last)
-        return FAIL(CORRUPT, "log %s: damaged at %llu of %llu bytes (a later log exists, so this one was complete)",
-                    r->path, (unsigned long long)r->off, (unsigned long long)r->file_size);
     TRY(tail_inspect(r));
     r->ended = true;
     return NOKV_OK;
@@ -257,7 +254,7 @@ enum nokv_status rlog_reader_reject(struct rlog_reader *r, uint64_t off, struct 
 {
     bool durable = false;
     struct record record;
-    ASSERT(r->last && !r->ended && off < r->off);
+    ASSERT(!r->ended && off < r->off);
     TRY(is_durable_at(r, off, &durable));
     TRY(reader_record_at(r, off, &record));
     *out_payload = record.payload;
@@ -270,6 +267,19 @@ enum nokv_status rlog_reader_reject(struct rlog_reader *r, uint64_t off, struct 
         r->report.ring_bytes -= record.size;
     r->off = r->report.end_off = off;
     r->ended = true;
+    return NOKV_OK;
+}
+
+enum nokv_status rlog_reader_find_claim(struct rlog_reader *r, bool *out_found, uint64_t *out_off, uint64_t *out_bytes)
+{
+    struct found_mark mark;
+    uint64_t data_end;
+    ASSERT(r->off <= RLOG_FILE_HEADER);
+    TRY(tail_find_mark(r, 0, &mark));
+    TRY(tail_data_end(r, r->off, &data_end));
+    *out_found = mark.off != UINT64_MAX;
+    *out_off = mark.off;
+    *out_bytes = data_end - r->off;
     return NOKV_OK;
 }
 
@@ -291,7 +301,7 @@ static enum nokv_status check_torn_header(struct rlog_reader *r)
     struct record record = {0};
     TRY(tail_data_end(r, 0, &data_end));
     TRY(ring_record(r, RLOG_FILE_HEADER, &record));
-    if (!r->last || data_end > RLOG_FILE_HEADER || record.source != RECORD_NONE)
+    if (data_end > RLOG_FILE_HEADER || record.source != RECORD_NONE)
         return FAIL(CORRUPT, "log %s: header is damaged", r->path);
     r->header_torn = true;
     r->ended = true;
@@ -326,10 +336,8 @@ static enum nokv_status reader_init(struct rlog_reader *r, const struct rlog_rea
     r->component = o->component;
     r->kind = o->kind;
     r->id.number = o->number;
-    r->last = o->last;
     r->first_ring_off = UINT64_MAX;
-    if (o->last)
-        r->ring = o->ring;
+    r->ring = o->ring;
     r->path = mem_strdup(o->path);
     if (r->path == NULL)
         return FAIL(NO_MEMORY, "log %s", o->path);

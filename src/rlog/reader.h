@@ -24,6 +24,10 @@ struct record {
     uint64_t size;        /* with header and padding */
 };
 
+struct found_mark {
+    uint64_t off, covers; /* off UINT64_MAX: none */
+};
+
 struct rlog_reader {
     /* set at open, then constant */
     struct io *io;
@@ -32,7 +36,6 @@ struct rlog_reader {
     enum io_component component;
     enum rlog_kind kind;
     struct log_id id;
-    bool last;
     struct slice ring;
     uint64_t file_size;
     bool header_torn; /* the file ends, or is zeros, before its header is complete: no record was ever written */
@@ -62,6 +65,8 @@ enum nokv_status reader_window(struct rlog_reader *r, uint64_t off, size_t size,
  * Fills cut_bytes.
  */
 enum nokv_status tail_inspect(struct rlog_reader *r) MUST_CHECK;
+/* A mark at or behind r->off, in the file or the ring, that covers more than `least`. */
+enum nokv_status tail_find_mark(struct rlog_reader *r, uint64_t least, struct found_mark *out_mark) MUST_CHECK;
 /* The offset behind the last byte of the file from `off` on that is not zero; `off` when all are. */
 enum nokv_status tail_data_end(struct rlog_reader *r, uint64_t off, uint64_t *out_end) MUST_CHECK;
 

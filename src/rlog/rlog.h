@@ -8,25 +8,25 @@
  * log's full number, its salt (drawn at creation, in the file header) and the record's offset, so that bytes of another
  * log or place are never taken for a record of this one.
  *
- * Types: RLOG_DATA (one batch or one edit, whole); RLOG_SYNCED (payload u64: everything below that offset was on stable
- * storage when this record was written; written in front of the first record after a sync); RLOG_SEAL (the same
- * payload; the log ends here; written when a log is closed, handed over or cut, then synced).
+ * Types: RLOG_DATA (one batch or one edit, whole); RLOG_SYNCED (payload u64: everything below that offset, and all of
+ * the logs before this one, were on stable storage when this record was written; written in front of the first record
+ * after a sync); RLOG_SEAL (the same payload, 0 when nothing is claimed; the log ends here; written when a log is
+ * closed, handed over or cut). The two are called marks.
  *
  * The buffer (WAL only, decision 3 of the design): a ring of `size` bytes in an io_shared; the byte of file offset o
  * stands at o % size. Records are stored there first, an acknowledged record thereby survives the process, and the
  * writer moves whole stretches to the file with io_pwrite. Recovery asks at each offset first the file, then the ring.
  *
- * Reading the last log ends at the first offset where neither has a valid record. Whatever lies behind is a torn tail,
- * cut and reported, unless a later valid RLOG_SYNCED or RLOG_SEAL (searched for at every 8-byte offset of the file and
- * of the ring) covers the bad offset: then synced bytes were damaged, and that is CORRUPT. A log that is not the last
- * must end in RLOG_SEAL; anything else there is CORRUPT. Behind RLOG_SEAL only zeros (preallocated space) are accepted.
+ * Reading ends at the first offset where neither has a valid record. Whatever lies behind is a torn tail, cut and
+ * reported, unless a later valid mark (searched for at every 8-byte offset of the file and of the ring) covers the bad
+ * offset: then synced bytes were damaged, and that is CORRUPT. Behind RLOG_SEAL only zeros (preallocated space) are
+ * accepted.
  *
  * One log hands over to the next: rlog_detach(old), then appends to the new one (which may have been created before)
- * under rlog_hold, meanwhile rlog_seal(old) on another thread, then the hold is released. So as long as the old log may
- * still lose its tail, the new one has no record in its file, only in the ring. Recovery goes through the logs in
- * order: one that has a later log with a record in its file (an end_off above RLOG_FILE_HEADER when read without the
- * ring) is not the last and must be sealed; the others are each read as the last, with the ring, up to the first that
- * is not `sealed`: the empty ones behind that one are removed, durably, and only then it is repaired.
+ * under rlog_hold, meanwhile rlog_seal(old) on another thread, then the hold is released. Until then the new log is
+ * written to its file but never synced, and makes no claim. Recovery goes through the logs in order, up to the first
+ * that is not `sealed`: the ones behind that one are void, unless one of them makes a claim (rlog_reader_find_claim),
+ * which is CORRUPT. They are removed, durably, and only then the torn one is repaired.
  */
 #ifndef RLOG_RLOG_H
 #define RLOG_RLOG_H
@@ -76,20 +76,24 @@ void rlog_writer_destroy(struct rlog_writer *w);
 enum nokv_status rlog_append(struct rlog_writer *w, const struct slice *parts, size_t count) MUST_CHECK;
 /* The same for a record that may use what is kept when the disk has no more room: what makes room by and by. */
 enum nokv_status rlog_append_kept(struct rlog_writer *w, const struct slice *parts, size_t count) MUST_CHECK;
-/* Move what the ring holds to the file, beside the thread that appends, syncs and detaches; nothing while the log is
- * held. One thread. REQUIRES: rlog_writer_destroy comes later. A failure is final, as one of rlog_flush. */
+/* Move what the ring holds to the file, beside the thread that appends, syncs and detaches. One thread. REQUIRES:
+ * rlog_writer_destroy comes later. A failure is final, as one of rlog_flush. */
 enum nokv_status rlog_write_full(struct rlog_writer *w) MUST_CHECK;
-/* Move everything in the ring to the file (page cache). */
+/* Move everything in the ring to the file (page cache), for a sync: waits for a hold. */
 enum nokv_status rlog_flush(struct rlog_writer *w) MUST_CHECK;
 /* Flush, then make everything appended so far durable. The first failure is final: every later call fails too. */
 enum nokv_status rlog_sync(struct rlog_writer *w) MUST_CHECK;
 /* Unless detached: sync and append RLOG_SEAL. Then cut the preallocated rest, and sync. Nothing can be appended any
- * more. */
+ * more. Logs are sealed in their order. */
 enum nokv_status rlog_seal(struct rlog_writer *w) MUST_CHECK;
-/* While held, the ring may fill but nothing is moved to the file (the log before is not durable yet); an append that
- * does not fit then, and every flush, sync and seal, first calls `wait(arg)`, which returns once it is. NULL: release.
+/*
+ * A log before this one is not durable yet. While held, records are appended and moved to the file as always, but what
+ * makes them durable (rlog_flush for a group, rlog_sync, rlog_seal) first calls `wait(arg)`, which returns once the
+ * logs before are. rlog_release: they are, and the next record is preceded by a mark that says so. A log that has none
+ * before it, or only durable ones, is released when it is new.
  */
 void rlog_hold(struct rlog_writer *w, enum nokv_status (*wait)(void *arg), void *arg);
+void rlog_release(struct rlog_writer *w);
 /* Say in the log, now and not with the next record, that it is durable up to where it was last synced: damage to its
  * last record is then told from a torn tail. Moved to the file, not synced. */
 enum nokv_status rlog_write_mark(struct rlog_writer *w) MUST_CHECK;
@@ -104,7 +108,8 @@ void rlog_mark_failed(struct rlog_writer *w);
 /*
  * The log is complete, another one takes over the ring: append RLOG_SEAL, move everything to the file (page cache, no
  * sync) and never touch the ring again. Afterwards only rlog_seal (cuts the preallocated rest and syncs; may run on
- * another thread) and rlog_writer_destroy are allowed. Waits for a hold of its own, as rlog_flush does.
+ * another thread) and rlog_writer_destroy are allowed. Ends a hold without waiting: from here on it is the order of the
+ * seals that counts.
  */
 enum nokv_status rlog_detach(struct rlog_writer *w) MUST_CHECK;
 /* File offset behind the last record; and up to where it is known to be durable. */
@@ -122,8 +127,7 @@ struct rlog_reader_options {
     enum io_component component;
     enum rlog_kind kind;
     uint64_t number;
-    bool last;         /* a torn tail is possible */
-    struct slice ring; /* bytes of the shared buffer as found; empty: none. Used for the last log only. Borrowed */
+    struct slice ring; /* bytes of the shared buffer as found; empty: none. Borrowed */
 };
 
 struct rlog_end_report {
@@ -133,8 +137,8 @@ struct rlog_end_report {
     bool sealed;
 };
 
-/* Refuses a header that is not of this kind or number (CORRUPT) or of a later version (NOT_SUPPORTED). A last log whose
- * file ends before its header is complete reads as empty, torn. */
+/* Refuses a header that is not of this kind or number (CORRUPT) or of a later version (NOT_SUPPORTED). A log whose file
+ * ends before its header is complete reads as empty, torn. */
 enum nokv_status rlog_reader_open(const struct rlog_reader_options *options,
                                   struct rlog_reader **out_reader) MUST_CHECK;
 void rlog_reader_close(struct rlog_reader *r); /* NULL is accepted */
@@ -146,20 +150,27 @@ enum nokv_status rlog_reader_next(struct rlog_reader *r, struct slice *out_paylo
                                   bool *out_more) MUST_CHECK;
 /*
  * The record that next() just gave, at `off`, cannot be followed, because what it points to never reached the disk:
- * take the last log's torn tail to begin with it. *out_cut false: a later mark says that it was durable, so that
+ * take the torn tail to begin with it. *out_cut false: a later mark of this log says that it was durable, so that
  * something else is damaged; *out_payload is the payload again, and reading goes on behind it. *out_cut true: the log
- * ends in front of it. REQUIRES: the log was opened as the last.
+ * ends in front of it.
  */
 enum nokv_status rlog_reader_reject(struct rlog_reader *r, uint64_t off, struct slice *out_payload,
                                     bool *out_cut) MUST_CHECK;
 /* REQUIRES: next() said that there are no more, or the last record was cut. */
 void rlog_reader_end(const struct rlog_reader *r, struct rlog_end_report *out_report);
+/*
+ * Does a mark anywhere in this log say that the logs before it were durable? *out_off: where. *out_bytes: how much of
+ * its file, behind the header, is not zeros at the very end. REQUIRES: nothing has been read yet; nothing can be
+ * afterwards.
+ */
+enum nokv_status rlog_reader_find_claim(struct rlog_reader *r, bool *out_found, uint64_t *out_off,
+                                        uint64_t *out_bytes) MUST_CHECK;
 
 /*
- * Make the last log, read to its end, fit to be followed by another: write what only the ring had to the file, cut
- * the tail, append RLOG_SEAL (unless sealed), sync. REQUIRES: read to its end. If it was not sealed: the empty logs
- * behind it have been removed, durably (io_unlink, io_sync_dir), because once it is sealed the next reader would take
- * what the ring has of them for its continuation.
+ * Make a log, read to its end, fit to be followed by another: write what only the ring had to the file, cut the tail,
+ * append RLOG_SEAL (unless sealed), sync. REQUIRES: read to its end; the logs before it were repaired. If it was not
+ * sealed: the logs behind it have been removed, durably (io_unlink, io_sync_dir), because once it is sealed the next
+ * reader would take them, or what the ring has of them, for its continuation.
  */
 enum nokv_status rlog_repair_tail(struct rlog_reader *r) MUST_CHECK;
 

@@ -4,8 +4,9 @@
  *
  * After a power cut the end of the file may hold anything: zeros of preallocated space, half a record, a hole and then
  * whole records. All of that was never synced, and is cut. Damage to what was synced looks the same, except that a
- * later mark (RLOG_SYNCED, RLOG_SEAL) may say that the bad offset was durable when the mark was written. So every place
- * where such a mark could stand is looked at. A mark is 24 bytes with 13 that are known beforehand; hashing is rare.
+ * later mark, in this log or one behind it, may say that the bad offset was durable when the mark was written. So every
+ * place where such a mark could stand is looked at. A mark is 24 bytes with 13 that are known beforehand; hashing is
+ * rare.
  *
  * Repair, in an order in which every step leaves a log that reads the same or, after a power cut, a prefix with
  * everything synced (nothing it touches was):
@@ -30,17 +31,17 @@ static bool may_be_mark(const uint8_t *header, uint64_t number)
            get_u32(header + RECORD_LENGTH) == RLOG_MARK_PAYLOAD;
 }
 
-/* Is a valid mark in these bytes, which belong at `off`, that covers the bad offset? */
-static enum nokv_status check_mark(const struct rlog_reader *r, const uint8_t mark[RLOG_MARK_SIZE], uint64_t off)
+/* Is a valid mark in these bytes, which belong at `off`, that covers more than `least`? */
+static bool take_mark(const struct rlog_reader *r, const uint8_t bytes[RLOG_MARK_SIZE], uint64_t off, uint64_t least,
+                      struct found_mark *mark)
 {
     struct record_claim claim;
-    if (!format_claim(mark, r->id.number, &claim) || !format_record_valid(mark, &claim, r->id, off))
-        return NOKV_OK;
-    uint64_t covers = get_u64(mark + RLOG_RECORD_HEADER);
-    if (covers <= r->off)
-        return NOKV_OK;
-    return FAIL(CORRUPT, "log %s: damaged at %llu; the mark at %llu says that it was durable up to %llu", r->path,
-                (unsigned long long)r->off, (unsigned long long)off, (unsigned long long)covers);
+    if (!format_claim(bytes, r->id.number, &claim) || !format_record_valid(bytes, &claim, r->id, off))
+        return false;
+    *mark = (struct found_mark){.off = off, .covers = get_u64(bytes + RLOG_RECORD_HEADER)};
+    if (mark->covers <= least)
+        mark->off = UINT64_MAX;
+    return mark->off != UINT64_MAX;
 }
 
 /* Preallocated space that was never written need not be read. A mark may begin a little in front of what follows. */
@@ -55,7 +56,7 @@ static enum nokv_status skip_zeros(struct rlog_reader *r, uint64_t *off)
     return NOKV_OK;
 }
 
-static enum nokv_status search_file(struct rlog_reader *r)
+static enum nokv_status search_file(struct rlog_reader *r, uint64_t least, struct found_mark *mark)
 {
     uint64_t off = r->off;
     TRY(skip_zeros(r, &off));
@@ -65,31 +66,45 @@ static enum nokv_status search_file(struct rlog_reader *r)
         TRY(reader_window(r, off, size, &bytes));
         size_t i = 0;
         for (; i + RLOG_MARK_SIZE <= size; i += RLOG_ALIGN)
-            if (UNLIKELY(may_be_mark(bytes + i, r->id.number)))
-                TRY(check_mark(r, bytes + i, off + i));
+            if (UNLIKELY(may_be_mark(bytes + i, r->id.number)) && take_mark(r, bytes + i, off + i, least, mark))
+                return NOKV_OK;
         off += i;
         TRY(skip_zeros(r, &off));
     }
     return NOKV_OK;
 }
 
-/* The ring's bytes as those of the lap that begins at the bad offset. */
-static enum nokv_status search_ring(struct rlog_reader *r)
+/* The ring's bytes as those of the lap that begins at `from`. */
+static void search_ring(const struct rlog_reader *r, uint64_t from, uint64_t least, struct found_mark *mark)
 {
-    uint8_t mark[RLOG_MARK_SIZE];
-    for (uint64_t off = r->off; off - r->off < r->ring.size; off += RLOG_ALIGN) {
+    uint8_t bytes[RLOG_MARK_SIZE];
+    for (uint64_t off = from; off - from < r->ring.size; off += RLOG_ALIGN) {
         size_t pos = (size_t)(off % r->ring.size);
         size_t head = r->ring.size - pos;
-        if (LIKELY(head >= sizeof mark)) {
+        if (LIKELY(head >= sizeof bytes)) {
             if (LIKELY(!may_be_mark(r->ring.data + pos, r->id.number)))
                 continue;
-            head = sizeof mark;
+            head = sizeof bytes;
         }
-        memcpy(mark, r->ring.data + pos, head);
-        memcpy(mark + head, r->ring.data, sizeof mark - head);
-        if (may_be_mark(mark, r->id.number))
-            TRY(check_mark(r, mark, off));
+        memcpy(bytes, r->ring.data + pos, head);
+        memcpy(bytes + head, r->ring.data, sizeof bytes - head);
+        if (may_be_mark(bytes, r->id.number) && take_mark(r, bytes, off, least, mark))
+            return;
     }
+}
+
+enum nokv_status tail_find_mark(struct rlog_reader *r, uint64_t least, struct found_mark *out_mark)
+{
+    uint64_t data_end, end;
+    *out_mark = (struct found_mark){.off = UINT64_MAX};
+    TRY(search_file(r, least, out_mark));
+    if (out_mark->off != UINT64_MAX)
+        return NOKV_OK;
+    search_ring(r, r->off, least, out_mark);
+    TRY(tail_data_end(r, r->off, &data_end));
+    end = align_up(data_end, RLOG_ALIGN); /* what was not moved to the file yet stands behind it, some laps on */
+    if (out_mark->off == UINT64_MAX && end > r->off)
+        search_ring(r, end, least, out_mark);
     return NOKV_OK;
 }
 
@@ -117,9 +132,12 @@ enum nokv_status tail_data_end(struct rlog_reader *r, uint64_t off, uint64_t *ou
 
 enum nokv_status tail_inspect(struct rlog_reader *r)
 {
+    struct found_mark mark;
     uint64_t data_end;
-    TRY(search_file(r));
-    TRY(search_ring(r));
+    TRY(tail_find_mark(r, r->off, &mark));
+    if (mark.off != UINT64_MAX)
+        return FAIL(CORRUPT, "log %s: damaged at %llu; the mark at %llu says that it was durable up to %llu", r->path,
+                    (unsigned long long)r->off, (unsigned long long)mark.off, (unsigned long long)mark.covers);
     TRY(tail_data_end(r, r->off, &data_end));
     r->report.cut_bytes = data_end - r->off;
     return NOKV_OK;
@@ -202,7 +220,7 @@ static enum nokv_status repair(struct rlog_reader *r, struct io_file *file)
 
 enum nokv_status rlog_repair_tail(struct rlog_reader *r)
 {
-    ASSERT(r->ended && r->last);
+    ASSERT(r->ended);
     struct io_file *file = NULL;
     TRY(io_open(r->io, r->path, r->component, IO_STD, IO_READ | IO_WRITE, &file));
     enum nokv_status status = repair(r, file);

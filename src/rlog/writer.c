@@ -59,7 +59,6 @@ struct rlog_writer {
     _Atomic uint64_t flushed;
     uint64_t written_back; /* write-back was started up to here; protected by flush_mu */
     _Atomic bool failed;   /* relaxed: seen sooner or later */
-    _Atomic bool held;     /* the log before is not durable: nothing goes to the file; relaxed: it only ends */
     /* the state; owned by the one thread */
     uint64_t full_asked; /* `full` was called for what stood in the ring up to here */
     uint64_t synced;
@@ -68,6 +67,7 @@ struct rlog_writer {
     bool mark_synced;  /* the next record is to be preceded by RLOG_SYNCED */
     bool detached;     /* RLOG_SEAL is in the file, the ring is another log's */
     bool sealed;       /* and it is durable */
+    bool claims;       /* the logs before it are durable: its marks may say so */
     enum nokv_status (*hold_wait)(void *arg); /* NULL: not held */
     void *hold_arg;
     uint8_t *piece; /* PIECE_BYTES; made when first needed */
@@ -91,16 +91,6 @@ static enum nokv_status check_usable(const struct rlog_writer *w)
 }
 
 /* ---- from the ring to the file --------------------------------------------------------------------------------- */
-
-/* Wait until the log before this one is durable, if that is still open. */
-static enum nokv_status end_hold(struct rlog_writer *w)
-{
-    if (LIKELY(w->hold_wait == NULL))
-        return NOKV_OK;
-    TRY(poison(w, w->hold_wait(w->hold_arg)));
-    rlog_hold(w, NULL, NULL);
-    return NOKV_OK;
-}
 
 static uint64_t end_of(const struct rlog_writer *w)
 {
@@ -131,8 +121,8 @@ static enum nokv_status write_stretches(struct rlog_writer *w, uint64_t flushed,
 }
 
 /*
- * Whoever seals a log waits for its sync, and the next log's records wait with it: they may not reach their file
- * before. A log of 64 MiB in the page cache made that 60 to 200 ms; what is on its way already makes it a few.
+ * Whoever seals a log waits for its sync, and every sync of the next log waits with it. A log of 64 MiB in the page
+ * cache made that 60 to 200 ms; what is on its way already makes it a few.
  */
 static void start_writeback_locked(struct rlog_writer *w)
 {
@@ -159,7 +149,6 @@ static enum nokv_status flush_ring(struct rlog_writer *w)
 {
     if (end_of(w) == flushed_of(w))
         return NOKV_OK;
-    TRY(end_hold(w));
     struct mutex *held CLEANUP(mutex_unlock_ptr) = mutex_hold(&w->flush_mu);
     (void)held;
     return flush_ring_locked(w);
@@ -167,8 +156,6 @@ static enum nokv_status flush_ring(struct rlog_writer *w)
 
 enum nokv_status rlog_write_full(struct rlog_writer *w)
 {
-    if (atomic_load_explicit(&w->held, memory_order_relaxed))
-        return NOKV_OK;
     struct mutex *held CLEANUP(mutex_unlock_ptr) = mutex_hold(&w->flush_mu);
     (void)held;
     return flush_ring_locked(w);
@@ -333,11 +320,11 @@ static enum nokv_status write_pieces(struct rlog_writer *w, const uint8_t header
     return piece_flush(&pw);
 }
 
-/* REQUIRES: the ring is empty and the log is not held. NO_MEMORY leaves the writer as it was. */
+/* REQUIRES: the ring is empty. NO_MEMORY leaves the writer as it was. */
 static enum nokv_status write_direct_locked(struct rlog_writer *w, enum rlog_type type, const struct slice *parts,
                                             size_t count, uint32_t payload_size, size_t size)
 {
-    ASSERT(flushed_of(w) == end_of(w) && w->hold_wait == NULL);
+    ASSERT(flushed_of(w) == end_of(w));
     if (w->piece == NULL && (w->piece = mem_alloc(PIECE_BYTES)) == NULL)
         return FAIL(NO_MEMORY, "log %s: buffer of %d bytes", io_path(w->file), PIECE_BYTES);
     uint8_t header[RLOG_RECORD_HEADER];
@@ -356,7 +343,6 @@ static enum nokv_status write_direct_locked(struct rlog_writer *w, enum rlog_typ
 static enum nokv_status append_direct(struct rlog_writer *w, enum rlog_type type, const struct slice *parts,
                                       size_t count, uint32_t payload_size, size_t size)
 {
-    TRY(end_hold(w));
     struct mutex *held CLEANUP(mutex_unlock_ptr) = mutex_hold(&w->flush_mu);
     (void)held;
     TRY(flush_ring_locked(w));
@@ -376,13 +362,23 @@ static inline enum nokv_status append_record(struct rlog_writer *w, enum rlog_ty
     return NOKV_OK;
 }
 
-/* An RLOG_SYNCED or RLOG_SEAL record. */
+/* An RLOG_SYNCED or RLOG_SEAL record. A log that may not speak for those before it claims nothing for itself either. */
 static enum nokv_status append_mark(struct rlog_writer *w, enum rlog_type type)
 {
     uint8_t covers[RLOG_MARK_PAYLOAD];
-    put_u64(covers, w->synced);
+    put_u64(covers, w->claims ? w->synced : 0);
     struct slice part = slice_make(covers, sizeof covers);
     return append_record(w, type, &part, 1, sizeof covers);
+}
+
+/* The mark that is due: there is room, [I3]. */
+static enum nokv_status append_due_mark(struct rlog_writer *w)
+{
+    if (LIKELY(!w->mark_synced))
+        return NOKV_OK;
+    TRY(append_mark(w, RLOG_SYNCED));
+    w->mark_synced = false;
+    return NOKV_OK;
 }
 
 static inline enum nokv_status append_data(struct rlog_writer *w, const struct slice *parts, size_t count,
@@ -398,13 +394,10 @@ static inline enum nokv_status append_data(struct rlog_writer *w, const struct s
                     (unsigned long long)payload_size, RLOG_PAYLOAD_MAX);
     uint64_t size = record_size(payload_size);
     TRY(may_use_kept ? reserve_kept(w, size) : reserve(w, size));
-    if (UNLIKELY(w->mark_synced)) {
-        TRY(append_mark(w, RLOG_SYNCED));
-        w->mark_synced = false;
-    }
+    TRY(append_due_mark(w));
     TRY(append_record(w, RLOG_DATA, parts, count, payload_size));
     uint64_t waiting = end_of(w) - flushed_of(w);
-    if (UNLIKELY(waiting >= w->write_chunk) && w->hold_wait == NULL)
+    if (UNLIKELY(waiting >= w->write_chunk))
         return ring_is_full(w, waiting);
     return NOKV_OK;
 }
@@ -420,6 +413,19 @@ enum nokv_status rlog_append_kept(struct rlog_writer *w, const struct slice *par
 }
 
 /* ---- flush, sync, seal, hold ----------------------------------------------------------------------------------- */
+
+/*
+ * Before anything is made durable: wait until the logs before this one are, and say so. So whatever was synced in this
+ * log has a claim in front of it or beside it, and damage to a log before cannot pass for a torn tail.
+ */
+static enum nokv_status end_hold(struct rlog_writer *w)
+{
+    if (LIKELY(w->hold_wait == NULL))
+        return NOKV_OK;
+    TRY(poison(w, w->hold_wait(w->hold_arg)));
+    rlog_release(w);
+    return append_due_mark(w);
+}
 
 enum nokv_status rlog_flush(struct rlog_writer *w)
 {
@@ -472,21 +478,19 @@ enum nokv_status rlog_write_mark(struct rlog_writer *w)
 {
     TRY(check_usable(w));
     ASSERT(!w->detached);
-    if (!w->mark_synced)
-        return NOKV_OK;
-    TRY(append_mark(w, RLOG_SYNCED)); /* there is room: [I3] */
-    w->mark_synced = false;
+    TRY(append_due_mark(w));
     return rlog_flush(w);
 }
 
 enum nokv_status rlog_detach(struct rlog_writer *w)
 {
-    TRY(rlog_flush(w));
+    TRY(check_usable(w));
     if (w->detached)
         return NOKV_OK;
     TRY(append_mark(w, RLOG_SEAL));
     TRY(flush_ring(w));
     w->detached = true;
+    w->hold_wait = NULL;
     return NOKV_OK;
 }
 
@@ -510,7 +514,14 @@ void rlog_hold(struct rlog_writer *w, enum nokv_status (*wait)(void *arg), void 
 {
     w->hold_wait = wait;
     w->hold_arg = arg;
-    atomic_store_explicit(&w->held, wait != NULL, memory_order_relaxed);
+    w->claims = false;
+}
+
+void rlog_release(struct rlog_writer *w)
+{
+    w->hold_wait = NULL;
+    w->mark_synced |= !w->claims || end_of(w) == RLOG_FILE_HEADER;
+    w->claims = true;
 }
 
 struct io_file *rlog_file(const struct rlog_writer *w)
@@ -569,6 +580,7 @@ static void set_options(struct rlog_writer *w, const struct rlog_writer_options 
     w->kept_bytes = o->preallocate_bytes ? o->kept_bytes : 0;
     w->full = o->full;
     w->full_arg = o->full_arg;
+    w->claims = true;
     mutex_init(&w->flush_mu);
     flushed_set_locked(w, RLOG_FILE_HEADER);
     atomic_store_explicit(&w->end, RLOG_FILE_HEADER, memory_order_release);

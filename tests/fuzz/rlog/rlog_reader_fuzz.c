@@ -8,8 +8,8 @@
  * the reader's window follows the file, with LARGE_WRONG one whose checksum is wrong.
  *
  * Checked besides not crashing: what was read once is read again; after a repair the log is sealed, reads the same
- * without the ring and as a log that is not the last, and a second repair changes nothing about that. With too little
- * memory the answer is the same or NO_MEMORY.
+ * without the ring, and a second repair changes nothing about that. With too little memory the answer is the same or
+ * NO_MEMORY. With CLAIM the log is also searched for a mark that speaks for earlier logs, which a repaired one has.
  *
  * The mutator moves, doubles, changes and inserts whole records, and moves records from the file's end to their place
  * in the ring.
@@ -18,7 +18,7 @@
 #include "../memory_io.h"
 #include "log_fuzz.h"
 
-enum { REHASH = 1, LAST = 2, REPAIR = 4, LARGE = 8, LARGE_WRONG = 16 };
+enum { REHASH = 1, CLAIM = 2, REPAIR = 4, LARGE = 8, LARGE_WRONG = 16 };
 enum { NUMBER = 7, HEAD = 2, INPUT_MAX = 1 << 16, LARGE_BYTES = (1 << 20) + 300 };
 
 struct reading {
@@ -28,10 +28,10 @@ struct reading {
     struct rlog_end_report report;
 };
 
-static struct reading read_log(struct io *io, bool last, struct slice ring, bool repair)
+static struct reading read_log(struct io *io, struct slice ring, bool repair)
 {
     struct rlog_reader_options options = {
-        .io = io, .path = "log", .component = IO_WAL, .kind = RLOG_WAL, .number = NUMBER, .last = last, .ring = ring};
+        .io = io, .path = "log", .component = IO_WAL, .kind = RLOG_WAL, .number = NUMBER, .ring = ring};
     struct reading out = {0};
     struct rlog_reader *r = NULL;
     struct slice payload;
@@ -58,27 +58,45 @@ static void must_be_same(struct reading a, struct reading b, const char *what)
     fuzz_must(a.status == b.status && a.records == b.records && a.hash == b.hash, what);
 }
 
+/* A repaired log claims that those before it are durable: its own seal does. */
+static bool has_claim(struct io *io, struct slice ring)
+{
+    struct rlog_reader_options options = {
+        .io = io, .path = "log", .component = IO_WAL, .kind = RLOG_WAL, .number = NUMBER, .ring = ring};
+    struct rlog_reader *r = NULL;
+    uint64_t off = 0, bytes = 0;
+    bool found = false;
+    if (rlog_reader_open(&options, &r) != NOKV_OK)
+        return false;
+    fuzz_must(rlog_reader_find_claim(r, &found, &off, &bytes) == NOKV_OK, "search for a claim");
+    fuzz_must(!found || off % RLOG_ALIGN == 0, "a claim at no record's place");
+    rlog_reader_close(r);
+    return found;
+}
+
 static void check_log(unsigned choices, struct slice ring)
 {
     struct io *io = memory_io();
-    bool last = choices & LAST;
-    struct reading first = read_log(io, last, ring, false);
-    must_be_same(first, read_log(io, last, ring, false), "second reading differs");
-    if (first.status != NOKV_OK || !last || !(choices & REPAIR))
+    struct reading first = read_log(io, ring, false);
+    must_be_same(first, read_log(io, ring, false), "second reading differs");
+    if (choices & CLAIM)
+        (void)has_claim(io, ring);
+    if (first.status != NOKV_OK || !(choices & REPAIR))
         return;
-    must_be_same(first, read_log(io, true, ring, true), "reading before the repair differs");
-    struct reading repaired = read_log(io, false, (struct slice){0}, false);
+    must_be_same(first, read_log(io, ring, true), "reading before the repair differs");
+    struct reading repaired = read_log(io, (struct slice){0}, false);
     must_be_same(first, repaired, "reading after the repair differs");
     fuzz_must(repaired.report.sealed && repaired.report.cut_bytes == 0, "not sealed after the repair");
-    must_be_same(first, read_log(io, true, ring, true), "second repair differs");
-    must_be_same(first, read_log(io, false, (struct slice){0}, false), "reading after the second repair differs");
+    fuzz_must(first.report.sealed || has_claim(io, (struct slice){0}), "no claim after the repair");
+    must_be_same(first, read_log(io, ring, true), "second repair differs");
+    must_be_same(first, read_log(io, (struct slice){0}, false), "reading after the second repair differs");
 }
 
-static void check_short_of_memory(unsigned choices, struct slice ring, uint64_t allocation)
+static void check_short_of_memory(struct slice ring, uint64_t allocation)
 {
-    struct reading first = read_log(memory_io(), choices & LAST, ring, false);
+    struct reading first = read_log(memory_io(), ring, false);
     mem_fail_after(allocation);
-    struct reading again = read_log(memory_io(), choices & LAST, ring, false);
+    struct reading again = read_log(memory_io(), ring, false);
     mem_fail_after(UINT64_MAX);
     if (again.status != NOKV_ERR_NO_MEMORY)
         must_be_same(first, again, "reading with little memory differs");
@@ -119,7 +137,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         file_size = large_append(file, file_size, data[0] & LARGE_WRONG);
     memory_io_put("log", file, file_size);
     if (fuzz_short_of_memory(data, size, &allocation))
-        check_short_of_memory(data[0], slice_make(data + HEAD, ring_size), allocation);
+        check_short_of_memory(slice_make(data + HEAD, ring_size), allocation);
     check_log(data[0], slice_make(data + HEAD, ring_size));
     return 0;
 }
@@ -159,7 +177,7 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsi
     if (fuzz_draw(&random, 8) == 0)
         data[0] = (uint8_t)fuzz_draw(&random, fuzz_draw(&random, 32) ? 8 : 32);
     if ((data[0] & LARGE) && fuzz_draw(&random, 32)) /* a thousand times as slow as others, and finds little more */
-        data[0] &= REHASH | LAST | REPAIR;
+        data[0] &= REHASH | CLAIM | REPAIR;
     if (fuzz_draw(&random, 16) == 0)
         size = ring_change(data, size, max_size, &random);
     size_t ring_size = ring_size_of(data, size - HEAD), file_off = HEAD + ring_size;

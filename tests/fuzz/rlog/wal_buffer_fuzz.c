@@ -126,25 +126,27 @@ struct reading {
     bool is_sealed;
 };
 
-/* The records end in front of number `i`, which is nowhere: does a mark behind it say that it was durable? */
-static bool is_durable(const struct left *l, const struct truth *t, size_t i)
-{
-    size_t bad = t->offs[i];
-    for (size_t k = i; k < t->count; k++) {
-        if (type_of(t, k) == RLOG_DATA || t->offs[k] <= bad) /* a mark covers what is in front of it */
-            continue;
-        if (in_file(l, t, k) || (t->offs[k] - bad < l->ring_size && in_ring(l, t, k)))
-            return true;
-    }
-    return false;
-}
-
 static size_t data_end(const struct left *l)
 {
     size_t end = l->file_size;
     while (end > 0 && l->file[end - 1] == 0)
         end--;
     return end;
+}
+
+/* The records end in front of number `i`, which is nowhere: does a mark behind it say that it was durable? */
+static bool is_durable(const struct left *l, const struct truth *t, size_t i)
+{
+    size_t bad = t->offs[i], end = data_end(l);
+    end = end < bad ? bad : align_up(end, RLOG_ALIGN); /* the buffer is behind what the file has, or at the bad place */
+    for (size_t k = i; k < t->count; k++) {
+        if (type_of(t, k) == RLOG_DATA || t->offs[k] <= bad) /* a mark covers what is in front of it */
+            continue;
+        bool is_near = t->offs[k] - bad < l->ring_size || (t->offs[k] >= end && t->offs[k] - end < l->ring_size);
+        if (in_file(l, t, k) || (is_near && in_ring(l, t, k)))
+            return true;
+    }
+    return false;
 }
 
 /* The header is not what was written: is it a creation that was cut short? */
@@ -177,15 +179,10 @@ static struct reading expected(const struct left *l, const struct truth *t, size
     return out;
 }
 
-static struct reading read_log(bool is_last, struct slice ring, bool repair, size_t rejected)
+static struct reading read_log(struct slice ring, bool repair, size_t rejected)
 {
-    struct rlog_reader_options options = {.io = memory_io(),
-                                          .path = "log",
-                                          .component = IO_WAL,
-                                          .kind = RLOG_WAL,
-                                          .number = NUMBER,
-                                          .last = is_last,
-                                          .ring = ring};
+    struct rlog_reader_options options = {
+        .io = memory_io(), .path = "log", .component = IO_WAL, .kind = RLOG_WAL, .number = NUMBER, .ring = ring};
     struct reading out = {0};
     struct rlog_reader *r = NULL;
     struct rlog_end_report report;
@@ -234,10 +231,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct slice ring = slice_make(l.ring, l.ring_size);
     size_t rejected = data[0] & REJECT ? data[0] >> REJECT_SHIFT : SIZE_MAX;
     struct reading wanted = expected(&l, &t, rejected);
-    must_be(read_log(true, ring, data[0] & REPAIR, rejected), wanted, "file and buffer");
+    must_be(read_log(ring, data[0] & REPAIR, rejected), wanted, "file and buffer");
     if (wanted.status == NOKV_OK && (data[0] & REPAIR)) {
         wanted.is_sealed = true;
-        must_be(read_log(false, (struct slice){0}, false, SIZE_MAX), wanted, "after the repair");
+        must_be(read_log((struct slice){0}, false, SIZE_MAX), wanted, "after the repair");
     }
     return 0;
 }

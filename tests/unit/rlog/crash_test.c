@@ -3,7 +3,7 @@
  * crash_test.c - a write-ahead log of several files and one ring on the simulated disk, cut off at every operation.
  *
  * One world is one disk with several lives of a process. A life appends records, flushes, syncs and changes logs as the
- * database does (the next log sometimes made ahead of time, held while the old one is not durable), until the disk
+ * database does (the next log sometimes made ahead of time, held while old ones are not durable), until the disk
  * stops at a chosen operation. Then the process is killed or the power is cut, and recovery, which may be cut off in
  * the same way, reads everything back.
  *
@@ -14,7 +14,7 @@
 #include "io/sim.h"
 #include "log_fixture.h"
 
-enum { RING = 4096, RECORDS_MAX = 4000, LOGS_MAX = 200 };
+enum { RING = 4096, RECORDS_MAX = 4000, LOGS_MAX = 200, OLD_MAX = 4 };
 
 static uint64_t scale = 1; /* how many worlds: more with the argument "long" */
 
@@ -31,9 +31,10 @@ struct world {
     /* of the life */
     struct io_shared ring;
     struct rlog_writer *log;
-    struct rlog_writer *old; /* detached, not durable yet */
+    struct rlog_writer *old[OLD_MAX]; /* detached, not durable yet */
+    size_t old_records[OLD_MAX];      /* in all logs up to that one */
+    size_t old_count;
     struct rlog_writer *spare;
-    size_t old_records; /* in all logs up to the old one */
     uint64_t next_number;
 };
 
@@ -92,26 +93,35 @@ static enum nokv_status append(struct world *w)
     return NOKV_OK;
 }
 
+static enum nokv_status seal_oldest(struct world *w)
+{
+    TRY(rlog_seal(w->old[0]));
+    rlog_writer_destroy(w->old[0]);
+    if (w->synced < w->old_records[0])
+        w->synced = w->old_records[0];
+    w->old_count--;
+    memmove(w->old, w->old + 1, w->old_count * sizeof w->old[0]);
+    memmove(w->old_records, w->old_records + 1, w->old_count * sizeof w->old_records[0]);
+    return NOKV_OK;
+}
+
 static enum nokv_status seal_old(void *arg)
 {
     struct world *w = arg;
-    if (w->old == NULL)
-        return NOKV_OK;
-    TRY(rlog_seal(w->old));
-    rlog_writer_destroy(TAKE(w->old));
-    if (w->synced < w->old_records)
-        w->synced = w->old_records;
+    while (w->old_count > 0)
+        TRY(seal_oldest(w));
     return NOKV_OK;
 }
 
 static enum nokv_status change_log(struct world *w)
 {
-    TRY(seal_old(w));
+    if (w->old_count == OLD_MAX)
+        TRY(seal_oldest(w));
     if (w->spare == NULL)
         TRY(create_log(w, &w->spare));
     TRY(rlog_detach(w->log));
-    w->old = w->log;
-    w->old_records = w->appended;
+    w->old[w->old_count] = w->log;
+    w->old_records[w->old_count++] = w->appended;
     w->log = TAKE(w->spare);
     rlog_hold(w->log, seal_old, w);
     return NOKV_OK;
@@ -147,9 +157,10 @@ static enum nokv_status live_one(struct world *w)
     case 4:
         return w->spare ? NOKV_OK : create_log(w, &w->spare);
     case 5:
+        return w->old_count > 0 ? seal_oldest(w) : NOKV_OK;
     case 6:
         TRY(seal_old(w));
-        rlog_hold(w->log, NULL, NULL);
+        rlog_release(w->log);
         return NOKV_OK;
     default:
         return NOKV_OK;
@@ -160,6 +171,7 @@ static enum nokv_status live_for(struct world *w, int records)
 {
     TRY(io_shared_open(w->io, "db/WALBUF", RING, &w->ring));
     TRY(create_log(w, &w->log));
+    rlog_release(w->log);
     for (int i = 0; i < records; i++)
         TRY(live_one(w));
     TRY(seal_old(w));
@@ -178,7 +190,8 @@ static void end_life(struct world *w)
             w->ring.data[(end + i) % RING] = (uint8_t)test_random(&w->rng);
     }
     rlog_writer_destroy(TAKE(w->log));
-    rlog_writer_destroy(TAKE(w->old));
+    while (w->old_count > 0)
+        rlog_writer_destroy(w->old[--w->old_count]);
     rlog_writer_destroy(TAKE(w->spare));
     io_shared_close(&w->ring);
     w->ring = (struct io_shared){0};
@@ -226,23 +239,29 @@ static void close_reader(struct rlog_reader **r)
     rlog_reader_close(*r);
 }
 
-static enum nokv_status open_log(struct world *w, uint64_t number, bool last, struct slice ring,
-                                 struct rlog_reader **out_reader)
+static enum nokv_status open_log(struct world *w, uint64_t number, struct slice ring, struct rlog_reader **out_reader)
 {
     char path[32];
     log_path(path, number);
     struct rlog_reader_options options = {
-        .io = w->io, .path = path, .component = IO_WAL, .kind = RLOG_WAL, .number = number, .last = last, .ring = ring};
+        .io = w->io, .path = path, .component = IO_WAL, .kind = RLOG_WAL, .number = number, .ring = ring};
     return rlog_reader_open(&options, out_reader);
 }
 
-static enum nokv_status has_records(struct world *w, uint64_t number, bool *out_has)
+/* Behind a log that is torn none may speak for it. */
+static enum nokv_status check_no_claim(struct world *w, const struct logs *logs, size_t from)
 {
-    struct rlog_reader *r CLEANUP(close_reader) = NULL;
-    struct slice payload;
-    uint64_t off;
-    TRY(open_log(w, number, true, (struct slice){0}, &r));
-    return rlog_reader_next(r, &payload, &off, out_has);
+    for (size_t i = from; i < logs->count; i++) {
+        struct rlog_reader *r CLEANUP(close_reader) = NULL;
+        bool found;
+        uint64_t off, bytes;
+        TRY(open_log(w, logs->numbers[i], slice_make(logs->ring, logs->ring_size), &r));
+        TRY(rlog_reader_find_claim(r, &found, &off, &bytes));
+        if (found)
+            return FAIL(CORRUPT, "log %d claims at %d that those before it were durable", (int)logs->numbers[i],
+                        (int)off);
+    }
+    return NOKV_OK;
 }
 
 static enum nokv_status read_records(struct world *w, struct rlog_reader *r, size_t *count)
@@ -271,38 +290,34 @@ static enum nokv_status remove_logs(struct world *w, const struct logs *logs, si
     return from < logs->count ? io_sync_dir(w->io, "db") : NOKV_OK;
 }
 
-static enum nokv_status recover_log(struct world *w, const struct logs *logs, size_t index, bool last, size_t *count,
+static enum nokv_status recover_log(struct world *w, const struct logs *logs, size_t index, size_t *count,
                                     bool *out_sealed)
 {
     struct rlog_reader *r CLEANUP(close_reader) = NULL;
     struct rlog_end_report report;
-    TRY(open_log(w, logs->numbers[index], last, slice_make(logs->ring, logs->ring_size), &r));
+    TRY(open_log(w, logs->numbers[index], slice_make(logs->ring, logs->ring_size), &r));
     TRY(read_records(w, r, count));
     rlog_reader_end(r, &report);
     *out_sealed = report.sealed;
-    if (!report.sealed)
+    if (!report.sealed) {
+        TRY(check_no_claim(w, logs, index + 1));
         TRY(remove_logs(w, logs, index + 1));
-    return last ? rlog_repair_tail(r) : NOKV_OK;
+    }
+    return rlog_repair_tail(r);
 }
 
 /* As rlog.h says how recovery goes through the logs. */
 static enum nokv_status recover(struct world *w, size_t *out_count)
 {
     struct logs logs = {0};
-    size_t tail = 0, count = 0;
+    size_t count = 0;
     TRY(io_list(w->io, "db", collect, &logs));
     qsort(logs.numbers, logs.count, sizeof logs.numbers[0], compare_numbers);
     TRY(load_ring(w, &logs));
-    for (size_t i = 0; i < logs.count; i++) {
-        bool has;
-        TRY(has_records(w, logs.numbers[i], &has));
-        if (has)
-            tail = i;
-    }
     bool sealed = true;
     size_t used = 0;
     for (; used < logs.count && sealed; used++)
-        TRY(recover_log(w, &logs, used, used >= tail, &count, &sealed));
+        TRY(recover_log(w, &logs, used, &count, &sealed));
     /* A number that was removed may be given again: the salt must tell the two logs apart. */
     size_t highest = random_below(w, 2) ? used : logs.count;
     w->next_number = highest ? logs.numbers[highest - 1] + 1 : 1;

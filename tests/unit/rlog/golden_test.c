@@ -74,7 +74,7 @@ static void test_read_as_documented(void **state)
     struct fixture f;
     fixture_init(&f, 0);
     image_store(f.path, example.bytes, example.size);
-    struct rlog_reader_options options = reader_options(&f, false, (struct slice){0});
+    struct rlog_reader_options options = reader_options(&f, (struct slice){0});
     struct rlog_reader *r;
     OK(rlog_reader_open(&options, &r));
     struct slice payload;

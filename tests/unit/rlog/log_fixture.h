@@ -115,15 +115,10 @@ struct outcome {
     struct rlog_end_report report;
 };
 
-static inline struct rlog_reader_options reader_options(const struct fixture *f, bool last, struct slice ring)
+static inline struct rlog_reader_options reader_options(const struct fixture *f, struct slice ring)
 {
-    return (struct rlog_reader_options){.io = f->io,
-                                        .path = f->path,
-                                        .component = IO_WAL,
-                                        .kind = RLOG_WAL,
-                                        .number = LOG_NUMBER,
-                                        .last = last,
-                                        .ring = ring};
+    return (struct rlog_reader_options){
+        .io = f->io, .path = f->path, .component = IO_WAL, .kind = RLOG_WAL, .number = LOG_NUMBER, .ring = ring};
 }
 
 /* Reads to the end; record i must have sizes[i] bytes and the payload of i. Repairs the tail if asked to. */
@@ -153,16 +148,16 @@ static inline struct outcome read_log_with(const struct rlog_reader_options *opt
     return out;
 }
 
-static inline struct outcome read_log(const struct fixture *f, bool last, const size_t *sizes, size_t count_max)
+static inline struct outcome read_log(const struct fixture *f, bool with_ring, const size_t *sizes, size_t count_max)
 {
-    struct slice ring = last ? slice_make(f->ring.data, f->ring.size) : (struct slice){0};
-    struct rlog_reader_options options = reader_options(f, last, ring);
+    struct slice ring = with_ring ? slice_make(f->ring.data, f->ring.size) : (struct slice){0};
+    struct rlog_reader_options options = reader_options(f, ring);
     return read_log_with(&options, sizes, count_max, false);
 }
 
 static inline struct outcome repair_log(const struct fixture *f, const size_t *sizes, size_t count_max)
 {
-    struct rlog_reader_options options = reader_options(f, true, slice_make(f->ring.data, f->ring.size));
+    struct rlog_reader_options options = reader_options(f, slice_make(f->ring.data, f->ring.size));
     return read_log_with(&options, sizes, count_max, true);
 }
 

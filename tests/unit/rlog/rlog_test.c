@@ -137,7 +137,22 @@ static enum nokv_status wait_counted(void *arg)
     return w->answer == NOKV_OK ? NOKV_OK : FAIL_WITH(w->answer, "planned");
 }
 
-/* While held nothing reaches the file; the first append that does not fit waits, once, and lets go. */
+/* Where the log claims that those before it are durable; 0: nowhere. */
+static uint64_t claim_of(const struct fixture *f)
+{
+    struct rlog_reader_options options = reader_options(f, slice_make(f->ring.data, f->ring.size));
+    struct rlog_reader *r = NULL;
+    bool found = false;
+    uint64_t off = 0, bytes = 0;
+    OK(rlog_reader_open(&options, &r));
+    OK(rlog_reader_find_claim(r, &found, &off, &bytes));
+    rlog_reader_close(r);
+    assert_true(!found || off >= RLOG_FILE_HEADER);
+    return found ? off : 0;
+}
+
+/* While held records are appended, moved to the file and laps of the ring completed as always, but nothing is claimed.
+ * What is released says so with its next record. */
 static void test_hold(void **state)
 {
     (void)state;
@@ -148,29 +163,68 @@ static void test_hold(void **state)
     struct waiter waiter = {0};
     rlog_hold(f.writer, wait_counted, &waiter);
     size_t sizes[200], count = 0;
-    while (waiter.calls == 0) {
-        uint64_t size;
-        OK(io_stat(f.io, f.path, &size));
-        assert_true(size == RLOG_FILE_HEADER);
-        sizes[count] = 100;
-        append_one(&f, count++, 100);
+    while (count < 150) {
+        sizes[count] = count == 77 ? RING : 100;
+        append_one(&f, count, sizes[count]);
+        count++;
     }
-    assert_int_equal(count, (RING / 120) + 1);
-    for (int i = 0; i < 100; i++) {
-        sizes[count] = 100;
-        append_one(&f, count++, 100);
-    }
-    assert_int_equal(waiter.calls, 1);
+    uint64_t size;
+    OK(io_stat(f.io, f.path, &size));
+    assert_true(size > 2 * RING && waiter.calls == 0);
+    assert_true(claim_of(&f) == 0);
+    uint64_t end = rlog_end(f.writer);
+    rlog_release(f.writer);
+    rlog_release(f.writer);
+    assert_true(claim_of(&f) == 0 && rlog_end(f.writer) == end);
+    sizes[count] = 100;
+    append_one(&f, count++, 100);
+    assert_true(claim_of(&f) == end && rlog_end(f.writer) == end + RLOG_MARK_SIZE + record_size(100));
     struct outcome out = read_log(&f, true, sizes, count);
     assert_int_equal(out.count, count);
     fixture_deinit(&f);
 }
 
-/* Flush, sync, detach, seal and a large record wait for the hold too; a hold that was released is not waited for. */
+/* A log that never had one before it says so in front of its first record. */
+static void test_claim_of_the_first(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_init_log(&f, RING);
+    rlog_release(f.writer);
+    assert_true(claim_of(&f) == 0);
+    append_one(&f, 0, 10);
+    assert_true(claim_of(&f) == RLOG_FILE_HEADER);
+    fixture_deinit(&f);
+}
+
+/* A log that is handed over while held is complete and claims nothing; sealed after the one before it, neither: the
+ * next one speaks for both. */
+static void test_hold_and_detach(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_init_log(&f, RING);
+    struct waiter waiter = {0};
+    const size_t sizes[] = {10, 20};
+    rlog_hold(f.writer, wait_counted, &waiter);
+    append_one(&f, 0, sizes[0]);
+    append_one(&f, 1, sizes[1]);
+    OK(rlog_detach(f.writer));
+    assert_int_equal(waiter.calls, 0);
+    struct outcome out = read_log(&f, false, sizes, 2);
+    assert_true(out.status == NOKV_OK && out.count == 2 && out.report.sealed);
+    assert_true(claim_of(&f) == 0);
+    OK(rlog_seal(f.writer));
+    assert_true(claim_of(&f) == 0 && waiter.calls == 0);
+    fixture_deinit(&f);
+}
+
+/* What makes a log durable waits for the hold, and claims before it syncs; a hold that was released is not waited for.
+ */
 static void test_hold_of_other_calls(void **state)
 {
     (void)state;
-    for (int op = 0; op < 6; op++) {
+    for (int op = 0; op < 4; op++) {
         struct fixture f;
         fixture_init_log(&f, RING);
         struct waiter waiter = {0};
@@ -181,21 +235,19 @@ static void test_hold_of_other_calls(void **state)
         else if (op == 1)
             OK(rlog_sync(f.writer));
         else if (op == 2)
-            OK(rlog_detach(f.writer));
-        else if (op == 3)
             OK(rlog_seal(f.writer));
-        else if (op == 4)
-            append_one(&f, 1, RING);
         else {
-            rlog_hold(f.writer, NULL, NULL);
+            rlog_release(f.writer);
+            append_one(&f, 1, 10);
             OK(rlog_sync(f.writer));
         }
-        assert_int_equal(waiter.calls, op < 5);
+        assert_int_equal(waiter.calls, op < 3);
+        assert_true(claim_of(&f) == RLOG_FILE_HEADER + record_size(10));
         fixture_deinit(&f);
     }
 }
 
-/* When the log before cannot be made durable, this one fails for good, and nothing of it is in the file. */
+/* When the log before cannot be made durable, this one fails for good, and nothing of it was synced. */
 static void test_hold_fails(void **state)
 {
     (void)state;
@@ -209,9 +261,7 @@ static void test_hold_fails(void **state)
     FAILS(POISONED, rlog_flush(f.writer));
     FAILS(POISONED, rlog_seal(f.writer));
     assert_int_equal(waiter.calls, 1);
-    uint64_t size;
-    OK(io_stat(f.io, f.path, &size));
-    assert_true(size == RLOG_FILE_HEADER);
+    assert_true(claim_of(&f) == 0 && rlog_synced(f.writer) == RLOG_FILE_HEADER);
     fixture_deinit(&f);
 }
 
@@ -305,9 +355,9 @@ static void test_refusals(void **state)
     FAILS(INVALID, rlog_writer_create(&options, f.dir, &w));
     assert_null(w);
     struct rlog_reader *r;
-    struct rlog_reader_options ro = reader_options(&f, true, slice_make(f.ring.data, 4099));
+    struct rlog_reader_options ro = reader_options(&f, slice_make(f.ring.data, 4099));
     FAILS(INVALID, rlog_reader_open(&ro, &r));
-    ro = reader_options(&f, true, slice_make(NULL, 0));
+    ro = reader_options(&f, slice_make(NULL, 0));
     ro.path = "/nonexistent/log";
     FAILS(NOT_FOUND, rlog_reader_open(&ro, &r));
     fixture_deinit(&f);
@@ -376,12 +426,12 @@ static void test_rings_to_read(void **state)
     fixture_init_log(&f, RING);
     for (size_t i = 0; i < ARRAY_COUNT(refused); i++) {
         struct rlog_reader *r = NULL;
-        struct rlog_reader_options options = reader_options(&f, true, slice_make(ring, refused[i]));
+        struct rlog_reader_options options = reader_options(&f, slice_make(ring, refused[i]));
         FAILS(INVALID, rlog_reader_open(&options, &r));
     }
     for (size_t i = 0; i < ARRAY_COUNT(taken); i++) {
         struct rlog_reader *r = NULL;
-        struct rlog_reader_options options = reader_options(&f, true, slice_make(ring, taken[i]));
+        struct rlog_reader_options options = reader_options(&f, slice_make(ring, taken[i]));
         OK(rlog_reader_open(&options, &r));
         rlog_reader_close(r);
     }
@@ -397,6 +447,8 @@ int main(void)
         cmocka_unit_test(test_where_records_stand),
         cmocka_unit_test(test_rings_to_read),
         cmocka_unit_test(test_hold),
+        cmocka_unit_test(test_claim_of_the_first),
+        cmocka_unit_test(test_hold_and_detach),
         cmocka_unit_test(test_hold_of_other_calls),
         cmocka_unit_test(test_hold_fails),
         cmocka_unit_test(test_hand_over),

@@ -44,15 +44,15 @@ static void drop_log(struct made *m)
     fixture_deinit(&m->f);
 }
 
-static struct outcome read_file_only(const struct made *m, bool last)
+static struct outcome read_file_only(const struct made *m)
 {
-    struct rlog_reader_options options = reader_options(&m->f, last, (struct slice){0});
+    struct rlog_reader_options options = reader_options(&m->f, (struct slice){0});
     return read_log_with(&options, sizes, COUNT, false);
 }
 
 static struct outcome repair_file_only(const struct made *m)
 {
-    struct rlog_reader_options options = reader_options(&m->f, true, (struct slice){0});
+    struct rlog_reader_options options = reader_options(&m->f, (struct slice){0});
     return read_log_with(&options, sizes, COUNT, true);
 }
 
@@ -68,7 +68,7 @@ static size_t records_before(const struct made *m, uint64_t off)
 /* After a repair the log is sealed, has `count` records, and repairing it again changes nothing. */
 static void assert_repaired(const struct made *m, size_t count)
 {
-    struct outcome out = read_file_only(m, false);
+    struct outcome out = read_file_only(m);
     assert_int_equal(out.status, NOKV_OK);
     assert_int_equal(out.count, count);
     assert_true(out.report.sealed);
@@ -88,12 +88,11 @@ static void test_every_length(void **state)
     make_log(&m, false);
     for (size_t length = 0; length <= m.image.size; length++) {
         image_store(m.f.path, m.image.bytes, length);
-        struct outcome out = read_file_only(&m, true);
+        struct outcome out = read_file_only(&m);
         assert_int_equal(out.status, NOKV_OK);
         assert_int_equal(out.count, records_before(&m, length));
         assert_false(out.report.sealed);
         assert_true(out.report.end_off <= length && out.report.end_off + out.report.cut_bytes <= length);
-        assert_int_equal(read_file_only(&m, false).status, NOKV_ERR_CORRUPT);
         if (length % 7 == 0) {
             assert_int_equal(repair_file_only(&m).status, NOKV_OK);
             assert_repaired(&m, out.count);
@@ -177,8 +176,7 @@ static void test_torn_tails(void **state)
     drop_log(&m);
 }
 
-/* Any flipped bit of a sealed log is CORRUPT when a later log exists, and, when it is the last one, unless only the
- * seal itself is hit: then nothing is lost. */
+/* Any flipped bit of a sealed log is CORRUPT, unless only the seal itself is hit: then nothing of this log is lost. */
 static void test_flips_sealed(void **state)
 {
     (void)state;
@@ -188,8 +186,7 @@ static void test_flips_sealed(void **state)
         m.image.bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
         image_store(m.f.path, m.image.bytes, m.image.size);
         m.image.bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
-        assert_int_equal(read_file_only(&m, false).status, NOKV_ERR_CORRUPT);
-        struct outcome out = read_file_only(&m, true);
+        struct outcome out = read_file_only(&m);
         if (bit / 8 >= m.image.size - RLOG_MARK_SIZE) {
             assert_true(out.status == NOKV_OK && out.count == COUNT && !out.report.sealed);
         } else {
@@ -210,7 +207,7 @@ static void test_flips_unsealed(void **state)
         m.image.bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
         image_store(m.f.path, m.image.bytes, m.image.size);
         m.image.bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
-        struct outcome out = read_file_only(&m, true);
+        struct outcome out = read_file_only(&m);
         if (bit / 8 < m.synced) {
             assert_int_equal(out.status, NOKV_ERR_CORRUPT);
         } else {
@@ -280,10 +277,8 @@ static void test_behind_the_seal(void **state)
     uint8_t *bytes = calloc(1, m.image.size + 10000);
     memcpy(bytes, m.image.bytes, m.image.size);
     image_store(m.f.path, bytes, m.image.size + 10000);
-    for (int last = 0; last < 2; last++) {
-        struct outcome out = read_file_only(&m, last);
-        assert_true(out.status == NOKV_OK && out.report.sealed && out.count == COUNT);
-    }
+    struct outcome out = read_file_only(&m);
+    assert_true(out.status == NOKV_OK && out.report.sealed && out.count == COUNT);
     assert_int_equal(repair_file_only(&m).status, NOKV_OK);
     assert_repaired(&m, COUNT);
     uint64_t size;
@@ -293,8 +288,7 @@ static void test_behind_the_seal(void **state)
         bytes[m.image.size + at] = 1;
         image_store(m.f.path, bytes, m.image.size + 10000);
         bytes[m.image.size + at] = 0;
-        assert_int_equal(read_file_only(&m, false).status, NOKV_ERR_CORRUPT);
-        assert_int_equal(read_file_only(&m, true).status, NOKV_ERR_CORRUPT);
+        assert_int_equal(read_file_only(&m).status, NOKV_ERR_CORRUPT);
     }
     free(bytes);
     drop_log(&m);
@@ -313,10 +307,9 @@ static void test_torn_creation(void **state)
         memcpy(bytes, m.image.bytes, good);
         for (int form = 0; form < 3; form++) {
             image_store(m.f.path, bytes, form == 0 ? good : form == 1 ? RLOG_FILE_HEADER : sizeof bytes);
-            struct outcome out = read_file_only(&m, true);
+            struct outcome out = read_file_only(&m);
             assert_int_equal(out.status, NOKV_OK);
             assert_true(out.count == 0 && !out.report.sealed && out.report.cut_bytes <= good);
-            assert_int_equal(read_file_only(&m, false).status, NOKV_ERR_CORRUPT);
             if (good % 13 == 0) {
                 assert_int_equal(repair_log(&m.f, sizes, COUNT).status, NOKV_OK);
                 assert_repaired(&m, 0);
@@ -334,9 +327,9 @@ static void test_damaged_header(void **state)
     make_log(&m, false);
     m.image.bytes[30] ^= 4;
     image_store(m.f.path, m.image.bytes, m.image.size);
-    assert_int_equal(read_file_only(&m, true).status, NOKV_ERR_CORRUPT);
+    assert_int_equal(read_file_only(&m).status, NOKV_ERR_CORRUPT);
     image_store(m.f.path, m.image.bytes, RLOG_FILE_HEADER);
-    assert_int_equal(read_file_only(&m, true).status, NOKV_OK);
+    assert_int_equal(read_file_only(&m).status, NOKV_OK);
     assert_int_equal(read_log(&m.f, true, sizes, COUNT).status, NOKV_ERR_CORRUPT);
     drop_log(&m);
 }
@@ -370,10 +363,9 @@ static void test_other_headers(void **state)
     make_log(&m, true);
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
         store_header(&m, cases[i].at, cases[i].value);
-        assert_int_equal(read_file_only(&m, false).status, cases[i].status);
-        assert_int_equal(read_file_only(&m, true).status, cases[i].status);
+        assert_int_equal(read_file_only(&m).status, cases[i].status);
         store_header(&m, cases[i].at, cases[i].good);
-        assert_int_equal(read_file_only(&m, false).status, NOKV_OK);
+        assert_int_equal(read_file_only(&m).status, NOKV_OK);
     }
     drop_log(&m);
 }
@@ -403,7 +395,7 @@ static void test_other_records(void **state)
         put_u64(p + RLOG_RECORD_HEADER, cases[i].covers);
         put_u32(p, record_checksum(p, cases[i].size, record_seed(log_id, end)));
         image_store(m.f.path, bytes, end + record_size(cases[i].size));
-        struct outcome out = read_file_only(&m, true);
+        struct outcome out = read_file_only(&m);
         assert_int_equal(out.status, cases[i].status);
         assert_int_equal(out.count, COUNT);
     }
@@ -428,7 +420,7 @@ static void test_stale_bytes(void **state)
         other.options.salt += other_salt;
         fixture_create_log(&other);
         append_one(&other, 0, sizes[0]);
-        struct rlog_reader_options options = reader_options(&other, true, slice_make(m.f.ring.data, RING));
+        struct rlog_reader_options options = reader_options(&other, slice_make(m.f.ring.data, RING));
         options.number = other.options.number;
         out = read_log_with(&options, sizes, COUNT, false);
         assert_true(out.status == NOKV_OK && out.count == 0);
@@ -442,7 +434,7 @@ static void test_stale_bytes(void **state)
     memcpy(moved, m.image.bytes, RLOG_FILE_HEADER);
     memcpy(moved + RLOG_FILE_HEADER + 8, m.image.bytes + RLOG_FILE_HEADER, m.image.size - RLOG_FILE_HEADER);
     image_store(m.f.path, moved, m.image.size + 8);
-    out = read_file_only(&m, true);
+    out = read_file_only(&m);
     assert_true(out.status == NOKV_OK && out.count == 0 && out.report.cut_bytes > 0);
     free(moved);
     drop_log(&m);
@@ -468,12 +460,12 @@ static void test_hostile_length(void **state)
         fclose(file);
         assert_int_equal(truncate(m.f.path, 32 << 20), 0);
         uint64_t before = mem_alloc_count();
-        struct outcome out = read_file_only(&m, true);
+        struct outcome out = read_file_only(&m);
         uint64_t hostile = mem_alloc_count() - before;
         assert_true(out.status == NOKV_OK && out.count == COUNT && out.report.cut_bytes == 13);
         image_store(m.f.path, m.image.bytes, end);
         before = mem_alloc_count();
-        (void)read_file_only(&m, true);
+        (void)read_file_only(&m);
         assert_int_equal(hostile, mem_alloc_count() - before);
     }
     drop_log(&m);

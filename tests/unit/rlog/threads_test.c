@@ -80,7 +80,7 @@ static void round_run(uint64_t seed, unsigned round)
     atomic_store(&w->done, true);
     pthread_join(mover, NULL);
     OK(w->status);
-    assert_true(atomic_load(&w->asked) > 0 && waited == (round % 4 >= 2));
+    assert_true(atomic_load(&w->asked) > 0 && (!waited || round % 4 >= 2));
     if (!is_killed)
         OK(rlog_seal(w->f.writer));
     fixture_kill(&w->f);
