@@ -11,6 +11,11 @@
  * quickly: seals (a log that nobody seals holds up the next one), spare logs, removals, and what writers ask for
  * without a lock: moving the log's buffer and those of the value log to their files, touching memory for memtables.
  *
+ * A log whose memtable is in a table is of no use to anyone, and a table takes a fraction of a second: so an old log is
+ * not made durable before somebody wants that (a sync of the next one), and is mostly deleted before the kernel has
+ * written it: a third of all bytes that a fill writes. Where writes are synced, it is made durable at once, and written
+ * back all the time, so that no sync has much to wait for.
+ *
  * Level 0 is merged late under a stream of writes and early otherwise (see lsm/picker.c). A pause is a second without a
  * write, noticed by a thread that has run out of work, or a call of nokv_wait_idle; many reads count as well, and then
  * one thread merges, so that the readers do not pay for it with their processors.
@@ -131,19 +136,35 @@ static void job_failed(struct nokv_db *db, const struct job *job, enum nokv_stat
 
 /* ---- sealing -------------------------------------------------------------------------------------------------- */
 
+/* Tables have all that it has, durably. */
+static bool is_log_needed_locked(const struct nokv_db *db, uint64_t number)
+{
+    return number >= db->log_number;
+}
+
+static bool is_seal_due_locked(const struct nokv_db *db, uint64_t number)
+{
+    return db->seals_eagerly || db->seal_wanted || !is_log_needed_locked(db, number);
+}
+
+/* Make it durable, or let go of it. */
 static enum nokv_status seal_run(struct nokv_db *db, const struct old_log *log)
 {
     mutex_lock(&db->mu);
     while (db->wal_writing == log->number)
         cond_wait(&db->state_cond, &db->mu);
+    bool is_needed = is_log_needed_locked(db, log->number);
     mutex_unlock(&db->mu);
     mutex_lock(&db->sync_mu); /* a group's leader may be syncing this very file */
     while (db->sync_running && db->sync_running_log == log->number)
         cond_wait(&db->sync_cond, &db->sync_mu);
     mutex_unlock(&db->sync_mu);
-    enum nokv_status status = segments_sync(db); /* S3 of segments.h */
-    if (status == NOKV_OK)
-        status = rlog_seal(log->writer);
+    enum nokv_status status = NOKV_OK;
+    if (is_needed) {
+        status = segments_sync(db); /* S3 of segments.h */
+        if (status == NOKV_OK)
+            status = rlog_seal(log->writer);
+    }
     if (status != NOKV_OK)
         return db_poison(db, status, "a WAL, or the values that it points to, could not be synced");
     mutex_lock(&db->sync_mu);
@@ -165,7 +186,8 @@ static void seal_done_locked(struct nokv_db *db, uint64_t number, enum nokv_stat
         log->sealing = false;
         if (status == NOKV_OK) {
             rlog_writer_destroy(TAKE(log->writer));
-            atomic_fetch_sub_explicit(&db->unsealed_logs, 1, memory_order_release);
+            if (atomic_fetch_sub_explicit(&db->unsealed_logs, 1, memory_order_release) == 1)
+                db->seal_wanted = false;
         }
     }
 }
@@ -174,7 +196,7 @@ static void seal_done_locked(struct nokv_db *db, uint64_t number, enum nokv_stat
 static bool deletable_log_locked(const struct nokv_db *db)
 {
     return db->old_log_count > 0 && db->old_logs[0].writer == NULL && !db->old_logs[0].sealing &&
-           db->old_logs[0].number < db->log_number;
+           !is_log_needed_locked(db, db->old_logs[0].number);
 }
 
 static void delete_logs(struct nokv_db *db)
@@ -427,8 +449,8 @@ static enum nokv_status work_pick_locked(struct nokv_db *db, bool quick, struct 
     for (size_t i = 0; i < db->old_log_count; i++) {
         if (db->old_logs[i].writer == NULL)
             continue;
-        if (db->old_logs[i].sealing) /* logs become durable in their order */
-            break;
+        if (db->old_logs[i].sealing || !is_seal_due_locked(db, db->old_logs[i].number))
+            break; /* logs become durable in their order */
         db->old_logs[i].sealing = true;
         job->log = db->old_logs[i];
         job->work = WORK_SEAL;

@@ -98,9 +98,10 @@ struct nokv_db {
     /* protected by write_mu: held over a whole write, never over a sync */
     struct mutex write_mu;
     struct rlog_writer *wal;
-    bool wal_held;        /* the log before is not durable yet: see rlog_hold */
-    bool spare_asked;     /* the background was woken to make the next log */
-    struct memtable *mem; /* mem and mem_log_number: changed with mu held as well, so either lock allows reading */
+    bool wal_held;          /* the log before is not durable yet: see rlog_hold */
+    uint64_t rotated_syncs; /* sync_entered at the last rotation */
+    bool spare_asked;       /* the background was woken to make the next log */
+    struct memtable *mem;   /* mem and mem_log_number: changed with mu held as well, so either lock allows reading */
     uint64_t mem_log_number;
     uint64_t mem_value_bytes;     /* of direct values that mem points to */
     uint64_t mem_value_bytes_max; /* from here on it is flushed, small as it may be */
@@ -123,6 +124,8 @@ struct nokv_db {
     uint64_t log_number;  /* logs below it may go */
     uint64_t flushed_seq; /* all writes up to it are in tables; the first log in use begins behind it */
     bool installing, flushing, level0_busy, closing, manual;
+    bool seals_eagerly;    /* somebody syncs: old logs become durable at once, not only when that is wanted */
+    bool seal_wanted;      /* somebody waits until all old logs are durable */
     bool tidy;             /* the writes pause: merge level 0 sooner; until the next rotation */
     uint64_t tick_seq;     /* visible_seq when a background thread last ran out of work */
     uint64_t merged_reads; /* reads_weighed() when level 0 was last merged */

@@ -284,6 +284,7 @@ static enum nokv_status open_for_writing(struct nokv_db *db, struct manifest_sta
     /* Not before: a log without a CURRENT means that CURRENT was lost. */
     TRY(wal_create(db, wal_number, false, &db->wal));
     rlog_release(db->wal); /* recovery has made the logs before it durable */
+    rlog_write_behind(db->wal, db->options.sync == NOKV_SYNC_COMMIT);
     TRY(vlog_dir_prepare(db));
     return io_list(db->io, db->dir, orphan_remove, db);
 }

@@ -6,9 +6,9 @@
  *
  *      sealed ... │ the first that is not sealed: may be torn │ void if that one is torn; or empty, made ahead
  *
- * [I1] A log is sealed, if not yet durable, before the next one takes over the shared buffer and gets records (write.c).
- *      So after the death of the process all logs but the last in use are complete. After a power cut any log may be
- *      torn that nobody has synced, and then what the later ones have is void: a prefix comes back.
+ * [I1] A log is sealed, if not yet durable, before the next one takes over the shared buffer and gets records
+ *      (write.c). So after the death of the process all logs but the last in use are complete. After a power cut any
+ * log may be torn that nobody has synced, and then what the later ones have is void: a prefix comes back.
  * [I2] A log says that those before it were durable as soon as they are, and before anything of its own is synced. So a
  *      log that is torn although a later one has made that claim was damaged.
  * [I3] Sequence numbers are without a gap from the first needed log on: a missing or emptied log cannot go unnoticed.

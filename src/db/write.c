@@ -15,7 +15,7 @@
  * [I2] visible_seq is stored (release) after the memtable holds the entries.
  * [I3] When the memtable is full the log changes with it: a log's entries are in the memtable that names it, or newer.
  * [I4] The old log is complete in the page cache, with its seal, before the new one gets a record. It becomes durable
- *      in the background: writes do not wait for that, syncs of the new log do (rlog_hold).
+ *      in the background, or superfluous: writes do not wait for that, syncs of the new log do (rlog_hold).
  *
  * Failure: a log write or sync that fails poisons the database (a log with a hole must not go on), except when the file
  * system is full before a byte was written: then only this write fails. Writes that only delete go on longer than
@@ -100,6 +100,10 @@ static enum nokv_status wait_for_seal(void *arg)
 {
     struct nokv_db *db = arg;
     mutex_lock(&db->mu);
+    if (atomic_load_explicit(&db->unsealed_logs, memory_order_relaxed) > 0) {
+        db->seal_wanted = true;
+        background_wake_locked(db);
+    }
     while (atomic_load_explicit(&db->unsealed_logs, memory_order_relaxed) > 0 &&
            atomic_load_explicit(&db->poisoned, memory_order_relaxed) == NOKV_OK) {
         if (!db->options.inline_background_work || is_sealing_locked(db)) {
@@ -161,8 +165,20 @@ static void memtable_unref_ptr(struct memtable **m)
     memtable_unref(*m);
 }
 
+/* Has anything been synced since the last rotation, or will it be? */
+static bool wants_eager_seals(struct nokv_db *db)
+{
+    mutex_lock(&db->sync_mu);
+    uint64_t entered = db->sync_entered;
+    mutex_unlock(&db->sync_mu);
+    bool wants = db->options.sync == NOKV_SYNC_COMMIT || entered != db->rotated_syncs;
+    db->rotated_syncs = entered;
+    return wants;
+}
+
 /* Everything that may fail without harm is done; now the old log and memtable are put aside. */
-static void rotate_commit_locked(struct nokv_db *db, struct rlog_writer *next, struct memtable *mem, struct view *view)
+static void rotate_commit_locked(struct nokv_db *db, struct rlog_writer *next, struct memtable *mem, struct view *view,
+                                 bool seals_eagerly)
 {
     struct old_log *old = &db->old_logs[db->old_log_count++];
     *old = (struct old_log){.number = rlog_number(db->wal), .writer = db->wal};
@@ -175,6 +191,8 @@ static void rotate_commit_locked(struct nokv_db *db, struct rlog_writer *next, s
     db->mem_value_bytes_max = collect_mem_values_max_locked(db);
     db->wal = next;
     db->tidy = false;
+    db->seals_eagerly = seals_eagerly;
+    rlog_write_behind(next, seals_eagerly);
     rlog_hold(next, wait_for_seal, db);
     db->wal_held = true;
     db->spare_asked = false;
@@ -203,8 +221,9 @@ enum nokv_status db_rotate(struct nokv_db *db)
         rlog_writer_destroy(next);
         return db_poison(db, status, "the WAL could not be written");
     }
+    bool seals_eagerly = wants_eager_seals(db);
     mutex_lock(&db->mu);
-    rotate_commit_locked(db, next, TAKE(mem), TAKE(view));
+    rotate_commit_locked(db, next, TAKE(mem), TAKE(view), seals_eagerly);
     background_wake_locked(db);
     mutex_unlock(&db->mu);
     background_run_inline(db);

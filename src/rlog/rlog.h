@@ -94,6 +94,9 @@ enum nokv_status rlog_seal(struct rlog_writer *w) MUST_CHECK;
  */
 void rlog_hold(struct rlog_writer *w, enum nokv_status (*wait)(void *arg), void *arg);
 void rlog_release(struct rlog_writer *w);
+/* Start writing back what was moved to the file as it comes, so that no sync finds much to do. Off in a new log: many
+ * are deleted before the kernel has written them. REQUIRES: nothing was appended yet. */
+void rlog_write_behind(struct rlog_writer *w, bool on);
 /* Say in the log, now and not with the next record, that it is durable up to where it was last synced: damage to its
  * last record is then told from a torn tail. Moved to the file, not synced. */
 enum nokv_status rlog_write_mark(struct rlog_writer *w) MUST_CHECK;

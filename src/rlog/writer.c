@@ -38,7 +38,7 @@ enum {
     RING_SIZE_MIN = 4096,
     PIECE_BYTES = 64 * 1024,            /* of a record on its direct way to the file */
     RESERVE_BYTES = 2 * RLOG_MARK_SIZE, /* [I3] */
-    WRITEBACK_BYTES = 1 << 20,          /* start writing back in steps of this: see start_writeback */
+    WRITEBACK_BYTES = 1 << 20,          /* start writing back in steps of this: see rlog_write_behind */
 };
 
 struct rlog_writer {
@@ -67,6 +67,7 @@ struct rlog_writer {
     bool mark_synced;  /* the next record is to be preceded by RLOG_SYNCED */
     bool detached;     /* RLOG_SEAL is in the file, the ring is another log's */
     bool sealed;       /* and it is durable */
+    bool write_behind; /* constant once the log is used */
     bool claims;       /* the logs before it are durable: its marks may say so */
     enum nokv_status (*hold_wait)(void *arg); /* NULL: not held */
     void *hold_arg;
@@ -121,13 +122,13 @@ static enum nokv_status write_stretches(struct rlog_writer *w, uint64_t flushed,
 }
 
 /*
- * Whoever seals a log waits for its sync, and every sync of the next log waits with it. A log of 64 MiB in the page
- * cache made that 60 to 200 ms; what is on its way already makes it a few.
+ * Whoever syncs waits for what is in the page cache of this log and, after a change of logs, of the one before. 64 MiB
+ * made that 60 to 200 ms; what is on its way already makes it a few.
  */
 static void start_writeback_locked(struct rlog_writer *w)
 {
     uint64_t flushed = flushed_of(w);
-    if (flushed - w->written_back < WRITEBACK_BYTES)
+    if (!w->write_behind || flushed - w->written_back < WRITEBACK_BYTES)
         return;
     io_start_writeback(w->file, w->written_back, flushed - w->written_back);
     w->written_back = flushed;
@@ -522,6 +523,12 @@ void rlog_release(struct rlog_writer *w)
     w->hold_wait = NULL;
     w->mark_synced |= !w->claims || end_of(w) == RLOG_FILE_HEADER;
     w->claims = true;
+}
+
+void rlog_write_behind(struct rlog_writer *w, bool on)
+{
+    ASSERT(end_of(w) == RLOG_FILE_HEADER);
+    w->write_behind = on;
 }
 
 struct io_file *rlog_file(const struct rlog_writer *w)
