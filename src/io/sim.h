@@ -58,7 +58,7 @@ void sim_process_kill(struct sim *sim);
  * `err`, once (k = 1: the next), or, when `sticky`, from then on. A failed sync drops the unsynced data, as Linux may.
  */
 void sim_fail(struct sim *sim, enum io_op op, enum io_component component, uint64_t k, int err, bool sticky);
-void sim_fail_clear(struct sim *sim);
+bool sim_fail_clear(struct sim *sim); /* has it failed an operation? */
 /* Did the planned failure happen? */
 bool sim_failed(const struct sim *sim);
 void sim_set_capacity(struct sim *sim, uint64_t bytes);

@@ -235,11 +235,13 @@ void sim_fail(struct sim *s, enum io_op op, enum io_component component, uint64_
     mutex_unlock(&s->mu);
 }
 
-void sim_fail_clear(struct sim *s)
+bool sim_fail_clear(struct sim *s)
 {
     mutex_lock(&s->mu);
+    bool has_failed = s->plan.has_failed;
     s->plan = (struct sim_plan){0};
     mutex_unlock(&s->mu);
+    return has_failed;
 }
 
 bool sim_failed(const struct sim *sim)

@@ -153,16 +153,22 @@ void faults_tick(struct run *run)
 
 /* ---- looking --------------------------------------------------------------------------------------------------- */
 
+static void planned_happened(struct run *run)
+{
+    struct faults *f = &run->faults;
+    happened(run, f->planned);
+    f->has_failed = true;
+    f->sync_failed |= f->op == IO_OP_SYNC; /* the disk forgets what was not synced, as Linux may */
+    f->planned = FAULT_COUNT;
+}
+
 void faults_look(struct run *run)
 {
     struct faults *f = &run->faults;
     bool failed = sim_failed(run->sim); /* another client may look, and plan anew, while this one asks */
     if (failed && f->planned != FAULT_COUNT) {
-        happened(run, f->planned);
-        f->has_failed = true;
-        f->sync_failed |= f->op == IO_OP_SYNC; /* the disk forgets what was not synced, as Linux may */
-        f->planned = FAULT_COUNT;
-        sim_fail_clear(run->sim);
+        (void)sim_fail_clear(run->sim); /* first: as long as something is planned nobody plans anew */
+        planned_happened(run);
     }
     if (!f->is_suspended && f->memory_at != UINT64_MAX && mem_alloc_count() > f->memory_at) {
         happened(run, FAULT_MEMORY);
@@ -194,7 +200,8 @@ void faults_begin_life(struct run *run, bool is_quiet)
 void faults_end(struct run *run)
 {
     faults_look(run);
-    sim_fail_clear(run->sim);
+    if (sim_fail_clear(run->sim) && run->faults.planned != FAULT_COUNT) /* since that look */
+        planned_happened(run);
     sim_set_capacity(run->sim, 0);
     mem_fail_after(UINT64_MAX);
     sched_fail_create(0);
