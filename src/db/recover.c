@@ -298,6 +298,20 @@ static enum nokv_status first_log_check(const struct nokv_db *db, const struct r
                 wanted, first);
 }
 
+/* Logs are made durable one by one when they have been replayed, and the kernel may not have written them yet: have it
+ * begin with all, as replaying takes a while too. */
+static void logs_write_back(struct nokv_db *db, const struct recovery *r)
+{
+    for (size_t i = 0; i < r->log_count; i++) {
+        char path[PATH_SIZE_MAX];
+        uint64_t size = 0;
+        struct io_file *file CLEANUP(io_close_ptr) = NULL;
+        if (path_wal(path, db->dir, r->logs[i]) == NOKV_OK &&
+            io_open(db->io, path, IO_WAL, IO_STD, IO_READ, &file) == NOKV_OK && io_size(file, &size) == NOKV_OK)
+            io_start_writeback(file, 0, size);
+    }
+}
+
 enum nokv_status recovery_run(struct nokv_db *db, uint64_t log_number, bool repair, struct recovery *r)
 {
     struct buf ring CLEANUP(buf_deinit) = {0};
@@ -310,6 +324,8 @@ enum nokv_status recovery_run(struct nokv_db *db, uint64_t log_number, bool repa
     qsort(r->logs, r->log_count, sizeof *r->logs, compare_u64);
     TRY(first_log_check(db, r, log_number));
     TRY(ring_read(db, &ring));
+    if (repair)
+        logs_write_back(db, r);
     bool sealed = true;
     for (; r->used < r->log_count && sealed; r->used++) {
         struct log_reading l CLEANUP(log_reading_deinit) = {

@@ -346,13 +346,16 @@ static enum nokv_status write_apply_locked(struct nokv_db *db, struct write *w, 
         rlog_release(db->wal);
         db->wal_held = false;
     }
+    if (UNLIKELY(w->value_bytes > 0 && io_shared_is_lost(&db->vlog_buffers)))
+        return db_poison(db, FAIL(IO, "%s/VLOGBUF could not be stored into (SIGBUS)", db->dir),
+                         "a value may not be where its record says");
     if (db->last_seq > KEY_SEQ_MAX - w->count)
         return FAIL(TOO_LARGE, "the database has used all of its 2^56 sequence numbers");
     uint64_t seq = db->last_seq + 1;
     batch_header_encode(w->header, w->count, seq);
     enum nokv_status status = only_deletes(w) ? rlog_append_kept(db->wal, w->parts, w->part_count)
                                               : rlog_append(db->wal, w->parts, w->part_count);
-    if (UNLIKELY(status == NOKV_ERR_NO_SPACE))
+    if (UNLIKELY(status == NOKV_ERR_NO_SPACE || status == NOKV_ERR_NO_MEMORY))
         return status;
     if (UNLIKELY(status != NOKV_OK))
         return db_poison(db, status, "the WAL could not be written");

@@ -3,7 +3,9 @@
  * The SIGBUS guard: a failing device, or a file that was cut short under its mapping, must not kill the host program.
  *
  * A guarded call leaves a jump target in a per-thread slot; the handler jumps there when the fault came while the slot
- * is set, and passes every other SIGBUS on to whoever had the signal before us.
+ * is set. A store into a shared buffer has no way back: it is given a page of private memory in place of the one that
+ * the kernel refuses, and goes on; whoever stored then sees that the buffer is lost. Every other SIGBUS is passed on to
+ * whoever had the signal before us.
  *
  * [I1] The jump leaves the signal mask as it was at the fault: the handler puts it back itself, from the context that
  *      it is given. So setting the target saves no mask and costs no system call; only a fault pays.
@@ -14,6 +16,10 @@
  *      fault, which goes to the innermost.
  * [I5] We put the previous handler back only when ours is still the one in place; otherwise the host has put its own on
  *      top and ours stays below it, passing on.
+ * [I6] A buffer is marked as lost before its page is exchanged: nobody can have stored into private memory and not know.
+ *      Of two threads that meet the same page one may undo the other's store, which neither relies on any more.
+ * [I7] The file keeps what it had. The private page begins with the same bytes, as far as they can be read, because the
+ *      buffer may be moved to its file from there.
  *
  * Threading: install and remove take a mutex. Failure: a thread that blocks SIGBUS is killed by the kernel at a fault;
  * nothing in user space can change that.
@@ -24,7 +30,10 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
 #include <ucontext.h>
+#include <unistd.h>
 
 #include "base/thread.h"
 #include "io/io.h"
@@ -38,6 +47,8 @@ static pthread_mutex_t guard_mu = PTHREAD_MUTEX_INITIALIZER;
 static unsigned install_count;
 /* written under guard_mu while our handler is not installed, read by the handler [I3] */
 static struct sigaction previous;
+/* written under guard_mu, read by the handler; a buffer that goes has no stores on their way */
+static _Atomic(struct io_shared *) buffers[IO_GUARD_SHARED_MAX];
 
 /* As if we had never been there: by default the process dies at the same instruction, with a core dump. */
 static void die_by_default(int sig, const siginfo_t *info)
@@ -73,8 +84,47 @@ static void pass_on(int sig, siginfo_t *info, void *context)
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
+static struct io_shared *buffer_of(uintptr_t at)
+{
+    for (size_t i = 0; i < IO_GUARD_SHARED_MAX; i++) {
+        struct io_shared *shared = atomic_load_explicit(&buffers[i], memory_order_acquire);
+        if (shared != NULL && at - (uintptr_t)shared->data < shared->size)
+            return shared;
+    }
+    return NULL;
+}
+
+/* Only system calls. The copy is one as well: it fails where reading would fault again. */
+static bool page_exchange(struct io_shared *shared, void *page)
+{
+    void *fresh = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (fresh == MAP_FAILED)
+        return false;
+    struct iovec to = {.iov_base = fresh, .iov_len = PAGE_BYTES}, from = {.iov_base = page, .iov_len = PAGE_BYTES};
+    (void)process_vm_readv(getpid(), &to, 1, &from, 1, 0); /* [I7] */
+    atomic_store_explicit(&shared->is_lost, true, memory_order_release); /* [I6] */
+    return mremap(fresh, PAGE_BYTES, PAGE_BYTES, MREMAP_MAYMOVE | MREMAP_FIXED, page) != MAP_FAILED;
+}
+
+/* Was it a store into a shared buffer, which can go on now? */
+static bool buffer_rescued(const siginfo_t *info)
+{
+    if (info->si_code <= 0)
+        return false;
+    struct io_shared *shared = buffer_of((uintptr_t)info->si_addr);
+    if (shared == NULL)
+        return false;
+    int saved_errno = errno;
+    size_t off = ((size_t)((uint8_t *)info->si_addr - shared->data)) & ~(size_t)(PAGE_BYTES - 1);
+    bool rescued = page_exchange(shared, shared->data + off);
+    errno = saved_errno;
+    return rescued;
+}
+
 static void on_sigbus(int sig, siginfo_t *info, void *context)
 {
+    if (buffer_rescued(info))
+        return;
     sigjmp_buf *target = slot;
     if (target != NULL && info->si_code > 0) { /* raised by the kernel for an access of this thread */
         slot = NULL;
@@ -123,6 +173,28 @@ void io_guard_remove(void)
     if (--install_count == 0 && sigaction(SIGBUS, NULL, &current) == 0 && is_ours(&current)) /* [I5] */
         (void)sigaction(SIGBUS, &previous, NULL);
     ASSERT(pthread_mutex_unlock(&guard_mu) == 0);
+}
+
+static void buffer_put(const struct io_shared *old, struct io_shared *now)
+{
+    ASSERT(pthread_mutex_lock(&guard_mu) == 0);
+    for (size_t i = 0; i < IO_GUARD_SHARED_MAX; i++) {
+        if (atomic_load_explicit(&buffers[i], memory_order_relaxed) != old)
+            continue;
+        atomic_store_explicit(&buffers[i], now, memory_order_release);
+        break;
+    }
+    ASSERT(pthread_mutex_unlock(&guard_mu) == 0);
+}
+
+void io_guard_shared_add(struct io_shared *shared)
+{
+    buffer_put(NULL, shared);
+}
+
+void io_guard_shared_remove(struct io_shared *shared)
+{
+    buffer_put(shared, NULL);
 }
 
 enum nokv_status io_guarded(enum nokv_status (*fn)(void *arg), void *arg)

@@ -502,6 +502,7 @@ enum nokv_status io_shared_open(struct io *io, const char *path, size_t size, st
         return FAIL_ERRNO((int)-rc, "%s: could not make it a shared buffer of %zu bytes", path, size);
     users_add(io, 1);
     *out_shared = shared;
+    io_guard_shared_add(out_shared);
     return NOKV_OK;
 }
 
@@ -509,6 +510,7 @@ void io_shared_close(struct io_shared *shared)
 {
     if (shared->io == NULL)
         return;
+    io_guard_shared_remove(shared);
     shared->io->ops->shared_close(shared);
     users_add(shared->io, -1);
     *shared = (struct io_shared){0};

@@ -224,20 +224,35 @@ void io_guard_remove(void);
 /*
  * A small, fully allocated file that is mapped shared and writable, so that stores into it outlive the process (the
  * kernel owns the pages). The one exception to "never write through a mapping": it never grows, never shrinks, and its
- * blocks are allocated before it is mapped.
+ * blocks are allocated before it is mapped. Should the kernel refuse a page to a store all the same (the file system was
+ * shut down, a device has failed, somebody has cut the file), the store goes to memory that does not outlive the
+ * process, and the buffer is lost: what was stored since must not be relied on. Whoever stores looks afterwards.
  */
 struct io_shared {
     uint8_t *data;
     size_t size;
     struct io *io;
     void *impl;
+    _Atomic bool is_lost;
 };
+
+/* Sees every loss that a store of this thread met, and of another one whose bytes this one has seen. */
+static inline bool io_shared_is_lost(const struct io_shared *shared)
+{
+    return atomic_load_explicit(&shared->is_lost, memory_order_acquire);
+}
 
 /* Open or create `path` with exactly `size` bytes; an existing file of that size keeps its bytes, an empty one is taken
  * for a new one, one of another size is refused with EXISTS (the caller reads it with io_pread, unlinks it and calls
  * again). */
+/* *out_shared stays where it is until it is closed. */
 enum nokv_status io_shared_open(struct io *io, const char *path, size_t size, struct io_shared *out_shared) MUST_CHECK;
 void io_shared_close(struct io_shared *shared); /* a zeroed one is accepted */
+/* For these two: a SIGBUS of a store into the buffer is answered as io_shared says, while the handler of io_guard_install
+ * is there. Of more than IO_GUARD_SHARED_MAX at a time some are not known to it: there such a store ends the process. */
+enum { IO_GUARD_SHARED_MAX = 512 };
+void io_guard_shared_add(struct io_shared *shared);
+void io_guard_shared_remove(struct io_shared *shared);
 
 /* ---- names ---------------------------------------------------------------------------------------------------- */
 

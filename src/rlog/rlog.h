@@ -70,8 +70,8 @@ void rlog_writer_destroy(struct rlog_writer *w);
 /*
  * Append one RLOG_DATA record whose payload is the concatenation of `parts`. On return with OK the record is in the
  * ring or the file: it survives the process. A record larger than half of the ring goes to the file directly. After an
- * error nothing more may be appended (the caller poisons itself), except NO_SPACE before anything was written
- * (preallocation failed), after which the writer is as before.
+ * error nothing more may be appended (the caller poisons itself), except NO_SPACE (preallocation failed) and NO_MEMORY
+ * (a buffer for a large record), which come before anything was written, and after which the writer is as before.
  */
 enum nokv_status rlog_append(struct rlog_writer *w, const struct slice *parts, size_t count) MUST_CHECK;
 /* The same for a record that may use what is kept when the disk has no more room: what makes room by and by. */

@@ -44,7 +44,8 @@ enum {
 struct rlog_writer {
     /* set at creation, then constant */
     struct io_file *file;
-    uint8_t *ring; /* NULL: none */
+    const struct io_shared *shared; /* the ring's; NULL: none */
+    uint8_t *ring;                  /* NULL: none */
     size_t ring_size;
     size_t write_chunk;
     struct log_id id;
@@ -74,14 +75,15 @@ struct rlog_writer {
     uint8_t *piece; /* PIECE_BYTES; made when first needed */
 };
 
-/* A full disk that is met so late (its blocks were not reserved) is no reason to try again: what failed to be written
- * may stand in the ring all the same, whole, and come back. NO_SPACE is for what certainly did not happen. */
+/* A full disk, or a want of memory, that is met so late (blocks were not reserved) is no reason to try again: what failed
+ * to be written may stand in the ring all the same, whole, and come back. NO_SPACE and NO_MEMORY are for what certainly
+ * did not happen. */
 static enum nokv_status poison(struct rlog_writer *w, enum nokv_status status)
 {
     if (status == NOKV_OK)
         return status;
     atomic_store_explicit(&w->failed, true, memory_order_relaxed);
-    return status == NOKV_ERR_NO_SPACE ? FAIL(IO, "%s", status_message()) : status;
+    return status == NOKV_ERR_NO_SPACE || status == NOKV_ERR_NO_MEMORY ? FAIL(IO, "%s", status_message()) : status;
 }
 
 static enum nokv_status check_usable(const struct rlog_writer *w)
@@ -360,6 +362,9 @@ static inline enum nokv_status append_record(struct rlog_writer *w, enum rlog_ty
     if (UNLIKELY(size > w->ring_size - (end_of(w) - flushed_of(w))))
         TRY(flush_ring(w));
     store(w, type, parts, count, (uint32_t)payload_size, (size_t)size);
+    if (UNLIKELY(io_shared_is_lost(w->shared)))
+        return poison(w, FAIL(IO, "log %s: its shared buffer could not be stored into (SIGBUS): the file system was shut "
+                                  "down, the device failed, or the buffer's file was cut short", io_path(w->file)));
     return NOKV_OK;
 }
 
@@ -594,6 +599,7 @@ static void set_options(struct rlog_writer *w, const struct rlog_writer_options 
     w->reserved = o->preallocate_bytes ? RLOG_FILE_HEADER : UINT64_MAX;
     if (o->ring == NULL)
         return;
+    w->shared = o->ring;
     w->ring = o->ring->data;
     w->ring_size = o->ring->size;
     w->ring_pos = RLOG_FILE_HEADER;

@@ -319,9 +319,80 @@ static void test_circle(void **state)
     test_dir_remove(dir);
 }
 
+/* A store into a shared buffer whose page is gone goes on, and the buffer says so; its other pages stay what they were,
+ * for other mappings too. */
+static void test_shared_store(void **state)
+{
+    (void)state;
+    struct bed b = {0};
+    struct io_shared shared, other;
+    struct io_file *f = NULL;
+    uint8_t page[4096];
+    char path[320];
+    bed_open(&b);
+    OK(io_guard_install());
+    snprintf(path, sizeof path, "%s/buffer", b.dir);
+    OK(io_shared_open(b.io, path, SIZE, &shared));
+    OK(io_shared_open(b.io, b.path, SIZE, &other));
+    memset(shared.data, 3, 4096);
+    assert_false(io_shared_is_lost(&shared));
+    assert_int_equal(truncate(path, 4096), 0);
+    for (int round = 0; round < 2; round++) {
+        memset(shared.data + 4096 - 10, 5, SIZE - 4096 + 10);
+        assert_true(io_shared_is_lost(&shared) && !io_shared_is_lost(&other));
+        for (size_t i = 0; i < SIZE; i++)
+            assert_int_equal(shared.data[i], i < 4096 - 10 ? 3 : 5);
+    }
+    OK(io_open(b.io, path, IO_WAL, IO_STD, IO_READ, &f));
+    OK(io_pread_exact(f, page, sizeof page, 0));
+    assert_true(page[0] == 3 && page[4095] == 5);
+    OK(io_close(f));
+    io_shared_close(&shared);
+    io_shared_close(&other);
+    io_guard_remove();
+    bed_close(&b);
+}
+
+static void *store_everywhere(void *arg)
+{
+    struct io_shared *shared = arg;
+    for (size_t i = 0; i < SIZE; i += 8)
+        shared->data[i] = 9;
+    return (void *)(uintptr_t)io_shared_is_lost(shared);
+}
+
+/* Threads that meet the same pages at the same time all go on, and all are told. */
+static void test_shared_store_threads(void **state)
+{
+    (void)state;
+    enum { ROUNDS = 50, THREADS = 4 };
+    for (int round = 0; round < ROUNDS; round++) {
+        struct bed b = {0};
+        struct io_shared shared;
+        pthread_t threads[THREADS];
+        char path[320];
+        bed_open(&b);
+        OK(io_guard_install());
+        snprintf(path, sizeof path, "%s/buffer", b.dir);
+        OK(io_shared_open(b.io, path, SIZE, &shared));
+        assert_int_equal(truncate(path, 0), 0);
+        for (int i = 0; i < THREADS; i++)
+            assert_int_equal(pthread_create(&threads[i], NULL, store_everywhere, &shared), 0);
+        for (int i = 0; i < THREADS; i++) {
+            void *lost = NULL;
+            pthread_join(threads[i], &lost);
+            assert_non_null(lost);
+        }
+        io_shared_close(&shared);
+        io_guard_remove();
+        bed_close(&b);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_shared_store), cmocka_unit_test(test_shared_store_threads),
         cmocka_unit_test(test_truncated_file), cmocka_unit_test(test_nested),
         cmocka_unit_test(test_mmap_model),     cmocka_unit_test(test_counted),
         cmocka_unit_test(test_threads),        cmocka_unit_test(test_host_handler),
