@@ -101,7 +101,7 @@ static bool page_exchange(struct io_shared *shared, void *page)
     if (fresh == MAP_FAILED)
         return false;
     struct iovec to = {.iov_base = fresh, .iov_len = PAGE_BYTES}, from = {.iov_base = page, .iov_len = PAGE_BYTES};
-    (void)process_vm_readv(getpid(), &to, 1, &from, 1, 0); /* [I7] */
+    (void)process_vm_readv(getpid(), &to, 1, &from, 1, 0);               /* [I7] */
     atomic_store_explicit(&shared->is_lost, true, memory_order_release); /* [I6] */
     return mremap(fresh, PAGE_BYTES, PAGE_BYTES, MREMAP_MAYMOVE | MREMAP_FIXED, page) != MAP_FAILED;
 }

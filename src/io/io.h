@@ -224,8 +224,8 @@ void io_guard_remove(void);
 /*
  * A small, fully allocated file that is mapped shared and writable, so that stores into it outlive the process (the
  * kernel owns the pages). The one exception to "never write through a mapping": it never grows, never shrinks, and its
- * blocks are allocated before it is mapped. Should the kernel refuse a page to a store all the same (the file system was
- * shut down, a device has failed, somebody has cut the file), the store goes to memory that does not outlive the
+ * blocks are allocated before it is mapped. Should the kernel refuse a page to a store all the same (the file system
+ * was shut down, a device has failed, somebody has cut the file), the store goes to memory that does not outlive the
  * process, and the buffer is lost: what was stored since must not be relied on. Whoever stores looks afterwards.
  */
 struct io_shared {
@@ -248,8 +248,9 @@ static inline bool io_shared_is_lost(const struct io_shared *shared)
 /* *out_shared stays where it is until it is closed. */
 enum nokv_status io_shared_open(struct io *io, const char *path, size_t size, struct io_shared *out_shared) MUST_CHECK;
 void io_shared_close(struct io_shared *shared); /* a zeroed one is accepted */
-/* For these two: a SIGBUS of a store into the buffer is answered as io_shared says, while the handler of io_guard_install
- * is there. Of more than IO_GUARD_SHARED_MAX at a time some are not known to it: there such a store ends the process. */
+/* For these two: a SIGBUS of a store into the buffer is answered as io_shared says, while the handler of
+ * io_guard_install is there. Of more than IO_GUARD_SHARED_MAX at a time some are not known to it: there such a store
+ * ends the process. */
 enum { IO_GUARD_SHARED_MAX = 512 };
 void io_guard_shared_add(struct io_shared *shared);
 void io_guard_shared_remove(struct io_shared *shared);

@@ -75,9 +75,9 @@ struct rlog_writer {
     uint8_t *piece; /* PIECE_BYTES; made when first needed */
 };
 
-/* A full disk, or a want of memory, that is met so late (blocks were not reserved) is no reason to try again: what failed
- * to be written may stand in the ring all the same, whole, and come back. NO_SPACE and NO_MEMORY are for what certainly
- * did not happen. */
+/* A full disk, or a want of memory, that is met so late (blocks were not reserved) is no reason to try again: what
+ * failed to be written may stand in the ring all the same, whole, and come back. NO_SPACE and NO_MEMORY are for what
+ * certainly did not happen. */
 static enum nokv_status poison(struct rlog_writer *w, enum nokv_status status)
 {
     if (status == NOKV_OK)
@@ -363,8 +363,10 @@ static inline enum nokv_status append_record(struct rlog_writer *w, enum rlog_ty
         TRY(flush_ring(w));
     store(w, type, parts, count, (uint32_t)payload_size, (size_t)size);
     if (UNLIKELY(io_shared_is_lost(w->shared)))
-        return poison(w, FAIL(IO, "log %s: its shared buffer could not be stored into (SIGBUS): the file system was shut "
-                                  "down, the device failed, or the buffer's file was cut short", io_path(w->file)));
+        return poison(w, FAIL(IO,
+                              "log %s: its shared buffer could not be stored into (SIGBUS): the file system was shut "
+                              "down, the device failed, or the buffer's file was cut short",
+                              io_path(w->file)));
     return NOKV_OK;
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * sigbus_store_test.c - the files behind the shared buffers lose their pages while somebody stores into them, as they do
- * when a file system shuts down. The program lives; the write that met it, and every later one, is refused; what was
+ * sigbus_store_test.c - the files behind the shared buffers lose their pages while somebody stores into them, as they
+ * do when a file system shuts down. The program lives; the write that met it, and every later one, is refused; what was
  * written before stays readable, and the database opens again.
  *
  * Here a stranger cuts the buffer's file. What it held goes with it, so only what had been flushed is asked for; until

@@ -392,7 +392,7 @@ static void test_shared_store_threads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_shared_store), cmocka_unit_test(test_shared_store_threads),
+        cmocka_unit_test(test_shared_store),   cmocka_unit_test(test_shared_store_threads),
         cmocka_unit_test(test_truncated_file), cmocka_unit_test(test_nested),
         cmocka_unit_test(test_mmap_model),     cmocka_unit_test(test_counted),
         cmocka_unit_test(test_threads),        cmocka_unit_test(test_host_handler),
