@@ -16,8 +16,8 @@
  *      fault, which goes to the innermost.
  * [I5] We put the previous handler back only when ours is still the one in place; otherwise the host has put its own on
  *      top and ours stays below it, passing on.
- * [I6] A buffer is marked as lost before its page is exchanged: nobody can have stored into private memory and not know.
- *      Of two threads that meet the same page one may undo the other's store, which neither relies on any more.
+ * [I6] A buffer is marked as lost before its page is exchanged: nobody can have stored into private memory and not
+ *      know. Of two threads that meet the same page one may undo the other's store, which neither relies on any more.
  * [I7] The file keeps what it had. The private page begins with the same bytes, as far as they can be read, because the
  *      buffer may be moved to its file from there.
  *

@@ -72,12 +72,14 @@ static void value_buffer_lost(const char *dir)
     buffer_lost(dir, "VLOGBUF", VALUE_SIZE_MAX, VALUE_SIZE_MAX);
 }
 
+/* A put whose record would stand in a page of the log's buffer that is gone is refused, and so is what follows. */
 static void test_log_buffer(void **state)
 {
     (void)state;
     child_passes(log_buffer_lost);
 }
 
+/* The same for a large value and the buffers of the value log. */
 static void test_value_buffer(void **state)
 {
     (void)state;
