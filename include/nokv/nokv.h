@@ -461,7 +461,7 @@ typedef struct nokv_stats {
     uint64_t pending_compaction_bytes;
     uint64_t stall_ns, slowdown_ns;                  /* time that writers waited, and were slowed */
     uint64_t wal_groups, wal_records;                /* group commits, and the batches in them */
-    uint64_t recovered_records, recovered_cut_bytes; /* at open: replayed, and cut off a torn tail */
+    uint64_t recovered_records, recovered_cut_bytes; /* at open: replayed; void, behind where the logs are torn */
     nokv_status background_error; /* NOKV_OK, or what stopped background work or poisoned the database */
     const char *io_uring;         /* "on", "not used yet", or why the kernel refused; static */
     uint64_t vlog_live_bytes;     /* of records that tables point to */

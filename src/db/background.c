@@ -8,7 +8,7 @@
  *
  * Urgency: seal (logs, segments), flush, compaction, rewrite, spare log. With more than one thread, one is always free
  * of compactions, so that a flush never waits for a merge. One thread more does what writers wait for and what is done
- * quickly: seals (a log that nobody seals holds up the next one), spare logs, removals, and what writers ask for
+ * quickly: seals (a log that nobody seals holds up the syncs of the next one), spare logs, removals, and what writers ask for
  * without a lock: moving the log's buffer and those of the value log to their files, touching memory for memtables.
  *
  * A log whose memtable is in a table is of no use to anyone, and a table takes a fraction of a second: so an old log is
@@ -142,12 +142,15 @@ static bool is_log_needed_locked(const struct nokv_db *db, uint64_t number)
     return number >= db->log_number;
 }
 
+/* A seal also cuts what was reserved for the log, which a flush may be in want of. */
 static bool is_seal_due_locked(const struct nokv_db *db, uint64_t number)
 {
-    return db->seals_eagerly || db->seal_wanted || !is_log_needed_locked(db, number);
+    return db->seals_eagerly || db->seal_wanted || db->soft_error == NOKV_ERR_NO_SPACE ||
+           !is_log_needed_locked(db, number);
 }
 
-/* Make it durable, or let go of it. */
+/* Make it durable, or let go of it. Not after a sync of it that failed while this waited for it: the next one would say
+ * yes, and the pages would be gone. */
 static enum nokv_status seal_run(struct nokv_db *db, const struct old_log *log)
 {
     mutex_lock(&db->mu);
@@ -159,7 +162,9 @@ static enum nokv_status seal_run(struct nokv_db *db, const struct old_log *log)
     while (db->sync_running && db->sync_running_log == log->number)
         cond_wait(&db->sync_cond, &db->sync_mu);
     mutex_unlock(&db->sync_mu);
-    enum nokv_status status = NOKV_OK;
+    enum nokv_status status = db_check_writable(db);
+    if (status != NOKV_OK)
+        return status;
     if (is_needed) {
         status = segments_sync(db); /* S3 of segments.h */
         if (status == NOKV_OK)

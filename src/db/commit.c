@@ -54,6 +54,23 @@ static void gather_locked(struct nokv_db *db)
     }
 }
 
+/*
+ * Logs before the one that is written now become durable before it (rlog_hold). Waited for here, while others go on
+ * writing: what is left for the flush in group_close, with write_mu held, is a change of logs in between.
+ */
+static void older_logs_seal(struct nokv_db *db)
+{
+    mutex_lock(&db->mu);
+    uint64_t newest = db->old_log_count > 0 ? db->old_logs[db->old_log_count - 1].number : 0;
+    while (db_has_unsealed_locked(db, newest) &&
+           atomic_load_explicit(&db->poisoned, memory_order_relaxed) == NOKV_OK) {
+        db->seal_wanted = true;
+        background_wake_locked(db);
+        cond_wait(&db->state_cond, &db->mu);
+    }
+    mutex_unlock(&db->mu);
+}
+
 /* Fix what the sync covers, and move it to the file. */
 static enum nokv_status group_close(struct nokv_db *db, uint64_t *out_log, uint64_t *out_end)
 {
@@ -77,6 +94,8 @@ static enum nokv_status group_close(struct nokv_db *db, uint64_t *out_log, uint6
 static enum nokv_status sync_lead(struct nokv_db *db)
 {
     uint64_t log, end;
+    if (!db->options.inline_background_work)
+        older_logs_seal(db);
     enum nokv_status status = group_close(db, &log, &end);
     if (status == NOKV_OK)
         status = segments_sync(db); /* what the records point to comes first: S3 of segments.h */

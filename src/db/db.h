@@ -52,10 +52,10 @@ struct immutable {
     uint64_t last_seq; /* of its entries */
 };
 
-/* A log that is complete and waits to be synced and cut, or, sealed, to be deleted. */
+/* A log that is complete: it waits to be synced and cut, or for its memtable's flush, and then to be deleted. */
 struct old_log {
     uint64_t number;
-    struct rlog_writer *writer; /* NULL once sealed */
+    struct rlog_writer *writer; /* NULL once sealed, or not needed any more */
     bool sealing;
 };
 
@@ -182,7 +182,7 @@ struct nokv_db {
     _Atomic uint64_t visible_seq;       /* writer: who holds write_mu; release after the memtable has the entries */
     _Atomic int poisoned;               /* a nokv_status; once set it stays */
     _Atomic bool cancel;                /* closing: long background work stops */
-    _Atomic uint32_t unsealed_logs;     /* old logs that are not durable yet; writer: who holds mu */
+    _Atomic uint32_t unsealed_logs;     /* old logs with a writer: not durable, but needed; writer: who holds mu */
     _Atomic uint64_t level0_ns_per_kib; /* how much level 0 slows writers; 0: not; writer: who holds mu */
     _Atomic uint32_t waiting_memtables; /* immutable_count, for the throttle; writer: who holds mu */
     _Atomic uint64_t slowdown_ns, wal_records;
@@ -224,7 +224,7 @@ enum nokv_status options_resolve(const nokv_options *given, uint64_t memory, nok
 struct recovery {
     struct memtable *mem; /* out: one reference is the caller's */
     uint64_t last_seq;    /* in: of the tables; out: of everything */
-    uint64_t *logs;       /* out: numbers from the first needed log on, ascending; those from `used` on are empty */
+    uint64_t *logs;       /* out: numbers from the first needed log on, ascending; from `used` on empty or void */
     size_t log_count, log_capacity, used;
     uint64_t number_max;            /* out: the highest number of any file in the directory */
     uint64_t records, cut_bytes;    /* out */
@@ -262,9 +262,9 @@ enum nokv_status recovery_values_sync(struct recovery_values *v) MUST_CHECK;
 /* The numbers of all segments that were pointed to; freed with mem_free. */
 enum nokv_status recovery_values_numbers(const struct recovery_values *v, uint64_t **out_numbers) MUST_CHECK;
 /*
- * Replay the logs from `log_number` on. With `repair` empty logs at the end are removed, the last one in use is cut,
- * sealed and made durable, and what only the shared buffer had is written to it: afterwards the buffer may be used for
- * another log. CORRUPT, IO, NO_MEMORY.
+ * Replay the logs from `log_number` on. With `repair` empty and void logs at the end are removed, the last one in use is
+ * cut and sealed, what only the shared buffer had is written to it, and all are made durable: afterwards the buffer may
+ * be used for another log. CORRUPT, IO, NO_MEMORY.
  */
 enum nokv_status recovery_run(struct nokv_db *db, uint64_t log_number, bool repair, struct recovery *r) MUST_CHECK;
 void recovery_deinit(struct recovery *r);
@@ -292,6 +292,8 @@ void view_unref(struct view *v); /* no lock needed */
 enum nokv_status db_poison(struct nokv_db *db, enum nokv_status status, const char *what) MUST_CHECK;
 /* NOKV_OK, or why nothing may be written. No lock needed. */
 enum nokv_status db_check_writable(struct nokv_db *db) MUST_CHECK;
+/* Is there an old log up to number `newest` that is needed and not durable? */
+bool db_has_unsealed_locked(const struct nokv_db *db, uint64_t newest);
 /*
  * The speed that a debt from 0 (none) to 1 (as far as it may go) leaves to all writers together, as its inverse: from
  * 512 MiB/s down to 1 MiB/s, exponentially, so that each step of the debt takes the same part of the speed, and writers

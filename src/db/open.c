@@ -2,13 +2,13 @@
 /*
  * Opening and closing.
  *
- *   lock ─► CURRENT, MANIFEST ─► tables opened (not read) ─► logs replayed, unused logs removed, tail repaired
+ *   lock ─► CURRENT, MANIFEST ─► tables opened (not read) ─► logs replayed, each made durable, void ones removed
  *        ─► segments of the value log listed (not read)
  *        ─► new MANIFEST, CURRENT switched ─► new log ─► orphans removed ─► view published ─► threads
  *
  * Recovery time depends on what was not flushed, never on the size of the tables. A crash anywhere on the way leaves
  * a state from which the same steps work: nothing is deleted before CURRENT names a MANIFEST that does not need it,
- * except logs that hold no record.
+ * except logs behind a torn one, which hold nothing that counts.
  *
  * Read-only: the same without any step that writes; records that only the shared buffer has are read from it.
  */
@@ -401,13 +401,14 @@ nokv_status nokv_open(const char *path, const nokv_options *options, nokv_db **o
 
 /* ---- close ------------------------------------------------------------------------------------------------------ */
 
-/* Logs in their order: an older one must be durable before a newer one gets its seal. */
+/* Logs in their order: an older one must be durable, if it is still needed, before a newer one gets its seal. */
 static enum nokv_status logs_seal(struct nokv_db *db)
 {
     for (size_t i = 0; i < db->old_log_count; i++) {
         if (db->old_logs[i].writer == NULL)
             continue;
-        TRY(rlog_seal(db->old_logs[i].writer));
+        if (db->old_logs[i].number >= db->log_number)
+            TRY(rlog_seal(db->old_logs[i].writer));
         rlog_writer_destroy(TAKE(db->old_logs[i].writer));
     }
     if (db->wal == NULL)

@@ -8,10 +8,11 @@
  *
  * [I1] A log is sealed, if not yet durable, before the next one takes over the shared buffer and gets records
  *      (write.c). So after the death of the process all logs but the last in use are complete. After a power cut any
- * log may be torn that nobody has synced, and then what the later ones have is void: a prefix comes back.
+ *      log may be torn that nobody has synced, and then what the later ones have is void: a prefix comes back.
  * [I2] A log says that those before it were durable as soon as they are, and before anything of its own is synced. So a
  *      log that is torn although a later one has made that claim was damaged.
- * [I3] Sequence numbers are without a gap from the first needed log on: a missing or emptied log cannot go unnoticed.
+ * [I3] Sequence numbers are without a gap from the first needed log on: a missing log cannot go unnoticed, nor one that
+ *      was emptied behind its seal.
  *
  * [I4] A record may point to a value that never reached the disk. Then it, and what follows it, is the torn tail,
  *      unless a mark says that it was durable (recover_values.c).

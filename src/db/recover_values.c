@@ -112,8 +112,7 @@ static enum nokv_status entry_check(struct recovery_values *v, const struct batc
         return NOKV_OK;
     TRY(vlog_pointer_decode(e->value, &p));
     TRY(segment_note(v, p.segment, &s));
-    *out_sound = !s->is_missing;
-    if (s->is_missing || s->is_sealed)
+    if (s->is_missing || s->is_sealed) /* missing: damage, as its name was durable first; loading the segments finds it */
         return NOKV_OK;
     TRY(rescue_ready(v, s));
     return vlog_rescue_record(s->rescue, &p, e->key.user, out_sound, &value);

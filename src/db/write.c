@@ -6,7 +6,7 @@
  *      put of a large value ─► value log (direct.c) ─► the same with a pointer
  *
  * A write holds write_mu for a copy into the buffer and one insertion, some hundreds of nanoseconds; nobody holds it
- * over a sync. Writers that want durability then meet in commit.c.
+ * over a sync, unless logs change between the two looks of commit.c. Writers that want durability then meet in commit.c.
  *
  * A write is visible to readers as soon as it is in the log and the memtable. For NOKV_SYNC_COMMIT that may be before
  * it is durable; it is acknowledged after.
@@ -18,7 +18,7 @@
  *      in the background, or superfluous: writes do not wait for that, syncs of the new log do (rlog_hold).
  *
  * Failure: a log write or sync that fails poisons the database (a log with a hole must not go on), except when the file
- * system is full before a byte was written: then only this write fails. Writes that only delete go on longer than
+ * system is full, or memory short, before a byte was written: then only this write fails. Writes that only delete go on longer than
  * others: each log keeps some of its space for them, and when there is no room for the next log they go to a full
  * memtable. So whoever meets a full disk can delete.
  *
@@ -45,7 +45,7 @@ static void ring_is_full(void *arg)
     background_ask(db, &db->wal_full);
 }
 
-/* An empty log between two that have records would be taken for a damaged one: it goes before the next is made. */
+/* An empty log between two that have records would void the later one: it goes before the next is made. */
 static enum nokv_status stray_log_remove(struct nokv_db *db)
 {
     char path[PATH_SIZE_MAX];
@@ -94,7 +94,15 @@ static bool is_sealing_locked(const struct nokv_db *db)
     return false;
 }
 
-/* The log before this one is durable, or will never be: rlog_hold's callback. Without background threads another call
+bool db_has_unsealed_locked(const struct nokv_db *db, uint64_t newest)
+{
+    for (size_t i = 0; i < db->old_log_count && db->old_logs[i].number <= newest; i++)
+        if (db->old_logs[i].writer != NULL)
+            return true;
+    return false;
+}
+
+/* The logs before this one are durable or not needed any more, or will never be: rlog_hold's callback. Without background threads another call
  * may be sealing it, or nobody is, and this one does. */
 static enum nokv_status wait_for_seal(void *arg)
 {

@@ -16,8 +16,9 @@
  *      fault, which goes to the innermost.
  * [I5] We put the previous handler back only when ours is still the one in place; otherwise the host has put its own on
  *      top and ours stays below it, passing on.
- * [I6] A buffer is marked as lost before its page is exchanged: nobody can have stored into private memory and not
- *      know. Of two threads that meet the same page one may undo the other's store, which neither relies on any more.
+ * [I6] A buffer is marked as lost before its page is copied and exchanged: nobody can have stored into private memory,
+ *      or into what was copied already, and not know. Of two threads that meet the same page one may undo the other's
+ *      store, which neither relies on any more.
  * [I7] The file keeps what it had. The private page begins with the same bytes, as far as they can be read, because the
  *      buffer may be moved to its file from there.
  *
@@ -101,8 +102,8 @@ static bool page_exchange(struct io_shared *shared, void *page)
     if (fresh == MAP_FAILED)
         return false;
     struct iovec to = {.iov_base = fresh, .iov_len = PAGE_BYTES}, from = {.iov_base = page, .iov_len = PAGE_BYTES};
+    atomic_store_explicit(&shared->is_lost, true, memory_order_seq_cst); /* [I6] */
     (void)process_vm_readv(getpid(), &to, 1, &from, 1, 0);               /* [I7] */
-    atomic_store_explicit(&shared->is_lost, true, memory_order_release); /* [I6] */
     return mremap(fresh, PAGE_BYTES, PAGE_BYTES, MREMAP_MAYMOVE | MREMAP_FIXED, page) != MAP_FAILED;
 }
 

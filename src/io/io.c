@@ -501,7 +501,11 @@ enum nokv_status io_shared_open(struct io *io, const char *path, size_t size, st
     if (rc < 0)
         return FAIL_ERRNO((int)-rc, "%s: could not make it a shared buffer of %zu bytes", path, size);
     users_add(io, 1);
-    *out_shared = shared;
+    out_shared->data = shared.data; /* one by one: others may be looking whether it is lost */
+    out_shared->size = shared.size;
+    out_shared->io = shared.io;
+    out_shared->impl = shared.impl;
+    atomic_store_explicit(&out_shared->is_lost, false, memory_order_release);
     io_guard_shared_add(out_shared);
     return NOKV_OK;
 }

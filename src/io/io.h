@@ -244,8 +244,7 @@ static inline bool io_shared_is_lost(const struct io_shared *shared)
 
 /* Open or create `path` with exactly `size` bytes; an existing file of that size keeps its bytes, an empty one is taken
  * for a new one, one of another size is refused with EXISTS (the caller reads it with io_pread, unlinks it and calls
- * again). */
-/* *out_shared stays where it is until it is closed. */
+ * again). *out_shared stays where it is until it is closed. */
 enum nokv_status io_shared_open(struct io *io, const char *path, size_t size, struct io_shared *out_shared) MUST_CHECK;
 void io_shared_close(struct io_shared *shared); /* a zeroed one is accepted */
 /* For these two: a SIGBUS of a store into the buffer is answered as io_shared says, while the handler of

@@ -9,9 +9,9 @@
  * log or place are never taken for a record of this one.
  *
  * Types: RLOG_DATA (one batch or one edit, whole); RLOG_SYNCED (payload u64: everything below that offset, and all of
- * the logs before this one, were on stable storage when this record was written; written in front of the first record
- * after a sync); RLOG_SEAL (the same payload, 0 when nothing is claimed; the log ends here; written when a log is
- * closed, handed over or cut). The two are called marks.
+ * the logs before this one that are needed, were on stable storage when this record was written; written in front of the
+ * first record after a sync); RLOG_SEAL (the same payload, 0 when nothing is claimed; the log ends here; written when a
+ * log is closed, handed over or cut). The two are called marks.
  *
  * The buffer (WAL only, decision 3 of the design): a ring of `size` bytes in an io_shared; the byte of file offset o
  * stands at o % size. Records are stored there first, an acknowledged record thereby survives the process, and the
@@ -102,8 +102,8 @@ void rlog_write_behind(struct rlog_writer *w, bool on);
 enum nokv_status rlog_write_mark(struct rlog_writer *w) MUST_CHECK;
 /*
  * Group commit without holding the caller's lock over the sync: under the lock `end = rlog_end(w)` and rlog_flush(w);
- * without it io_sync(rlog_file(w)), while others append; under it again rlog_mark_synced(w, end), or after a failure
- * rlog_mark_failed(w), after which every call fails.
+ * without it io_sync(rlog_file(w)), while others append; under it again rlog_mark_synced(w, end). After a failure the
+ * log is not to be synced again, nor used (rlog_mark_failed sees to that).
  */
 struct io_file *rlog_file(const struct rlog_writer *w);
 void rlog_mark_synced(struct rlog_writer *w, uint64_t end);

@@ -70,6 +70,7 @@ struct rlog_writer {
     bool sealed;       /* and it is durable */
     bool write_behind; /* constant once the log is used */
     bool claims;       /* the logs before it are durable: its marks may say so */
+    bool claim_due;    /* and none has said it yet */
     enum nokv_status (*hold_wait)(void *arg); /* NULL: not held */
     void *hold_arg;
     uint8_t *piece; /* PIECE_BYTES; made when first needed */
@@ -385,7 +386,7 @@ static enum nokv_status append_due_mark(struct rlog_writer *w)
     if (LIKELY(!w->mark_synced))
         return NOKV_OK;
     TRY(append_mark(w, RLOG_SYNCED));
-    w->mark_synced = false;
+    w->mark_synced = w->claim_due = false;
     return NOKV_OK;
 }
 
@@ -428,11 +429,11 @@ enum nokv_status rlog_append_kept(struct rlog_writer *w, const struct slice *par
  */
 static enum nokv_status end_hold(struct rlog_writer *w)
 {
-    if (LIKELY(w->hold_wait == NULL))
-        return NOKV_OK;
-    TRY(poison(w, w->hold_wait(w->hold_arg)));
-    rlog_release(w);
-    return append_due_mark(w);
+    if (w->hold_wait != NULL) {
+        TRY(poison(w, w->hold_wait(w->hold_arg)));
+        rlog_release(w);
+    }
+    return UNLIKELY(w->claim_due) && end_of(w) > RLOG_FILE_HEADER ? append_due_mark(w) : NOKV_OK;
 }
 
 enum nokv_status rlog_flush(struct rlog_writer *w)
@@ -528,7 +529,8 @@ void rlog_hold(struct rlog_writer *w, enum nokv_status (*wait)(void *arg), void 
 void rlog_release(struct rlog_writer *w)
 {
     w->hold_wait = NULL;
-    w->mark_synced |= !w->claims || end_of(w) == RLOG_FILE_HEADER;
+    w->claim_due |= !w->claims || end_of(w) == RLOG_FILE_HEADER;
+    w->mark_synced |= w->claim_due;
     w->claims = true;
 }
 

@@ -56,7 +56,7 @@ static const struct {
 } rows[ROW_COUNT] = {
     [ROW_CURRENT] = {"CURRENT", 1, true},
     [ROW_MANIFEST] = {"MANIFEST records", 1, false},
-    [ROW_LOG_SEALED] = {"WAL, not the last", 1, true},
+    [ROW_LOG_SEALED] = {"WAL, vouched for", 1, true},
     [ROW_LOG_LAST] = {"WAL, the last", 1, false},
     [ROW_LOG_SPACE] = {"logs, reserved space", DATA_STEP, false},
     [ROW_WALBUF] = {"WALBUF, the last log's", 1, false},
