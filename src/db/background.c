@@ -8,8 +8,9 @@
  *
  * Urgency: seal (logs, segments), flush, compaction, rewrite, spare log. With more than one thread, one is always free
  * of compactions, so that a flush never waits for a merge. One thread more does what writers wait for and what is done
- * quickly: seals (a log that nobody seals holds up the syncs of the next one), spare logs, removals, and what writers ask for
- * without a lock: moving the log's buffer and those of the value log to their files, touching memory for memtables.
+ * quickly: seals (a log that nobody seals holds up the syncs of the next one), spare logs, removals, and what writers
+ * ask for without a lock: moving the log's buffer and those of the value log to their files, touching memory for
+ * memtables.
  *
  * A log whose memtable is in a table is of no use to anyone, and a table takes a fraction of a second: so an old log is
  * not made durable before somebody wants that (a sync of the next one), and is mostly deleted before the kernel has

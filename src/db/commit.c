@@ -62,8 +62,7 @@ static void older_logs_seal(struct nokv_db *db)
 {
     mutex_lock(&db->mu);
     uint64_t newest = db->old_log_count > 0 ? db->old_logs[db->old_log_count - 1].number : 0;
-    while (db_has_unsealed_locked(db, newest) &&
-           atomic_load_explicit(&db->poisoned, memory_order_relaxed) == NOKV_OK) {
+    while (db_has_unsealed_locked(db, newest) && atomic_load_explicit(&db->poisoned, memory_order_relaxed) == NOKV_OK) {
         db->seal_wanted = true;
         background_wake_locked(db);
         cond_wait(&db->state_cond, &db->mu);

@@ -262,9 +262,9 @@ enum nokv_status recovery_values_sync(struct recovery_values *v) MUST_CHECK;
 /* The numbers of all segments that were pointed to; freed with mem_free. */
 enum nokv_status recovery_values_numbers(const struct recovery_values *v, uint64_t **out_numbers) MUST_CHECK;
 /*
- * Replay the logs from `log_number` on. With `repair` empty and void logs at the end are removed, the last one in use is
- * cut and sealed, what only the shared buffer had is written to it, and all are made durable: afterwards the buffer may
- * be used for another log. CORRUPT, IO, NO_MEMORY.
+ * Replay the logs from `log_number` on. With `repair` empty and void logs at the end are removed, the last one in use
+ * is cut and sealed, what only the shared buffer had is written to it, and all are made durable: afterwards the buffer
+ * may be used for another log. CORRUPT, IO, NO_MEMORY.
  */
 enum nokv_status recovery_run(struct nokv_db *db, uint64_t log_number, bool repair, struct recovery *r) MUST_CHECK;
 void recovery_deinit(struct recovery *r);

@@ -112,7 +112,8 @@ static enum nokv_status entry_check(struct recovery_values *v, const struct batc
         return NOKV_OK;
     TRY(vlog_pointer_decode(e->value, &p));
     TRY(segment_note(v, p.segment, &s));
-    if (s->is_missing || s->is_sealed) /* missing: damage, as its name was durable first; loading the segments finds it */
+    if (s->is_missing ||
+        s->is_sealed) /* missing: damage, as its name was durable first; loading the segments finds it */
         return NOKV_OK;
     TRY(rescue_ready(v, s));
     return vlog_rescue_record(s->rescue, &p, e->key.user, out_sound, &value);

@@ -6,7 +6,8 @@
  *      put of a large value ─► value log (direct.c) ─► the same with a pointer
  *
  * A write holds write_mu for a copy into the buffer and one insertion, some hundreds of nanoseconds; nobody holds it
- * over a sync, unless logs change between the two looks of commit.c. Writers that want durability then meet in commit.c.
+ * over a sync, unless logs change between the two looks of commit.c. Writers that want durability then meet in
+ * commit.c.
  *
  * A write is visible to readers as soon as it is in the log and the memtable. For NOKV_SYNC_COMMIT that may be before
  * it is durable; it is acknowledged after.
@@ -18,9 +19,9 @@
  *      in the background, or superfluous: writes do not wait for that, syncs of the new log do (rlog_hold).
  *
  * Failure: a log write or sync that fails poisons the database (a log with a hole must not go on), except when the file
- * system is full, or memory short, before a byte was written: then only this write fails. Writes that only delete go on longer than
- * others: each log keeps some of its space for them, and when there is no room for the next log they go to a full
- * memtable. So whoever meets a full disk can delete.
+ * system is full, or memory short, before a byte was written: then only this write fails. Writes that only delete go on
+ * longer than others: each log keeps some of its space for them, and when there is no room for the next log they go to
+ * a full memtable. So whoever meets a full disk can delete.
  *
  * Why not LevelDB's queue of writers with a leader that inserts for all: with the log in memory the critical section is
  * shorter than handing the work over and waking the owner.
@@ -102,8 +103,8 @@ bool db_has_unsealed_locked(const struct nokv_db *db, uint64_t newest)
     return false;
 }
 
-/* The logs before this one are durable or not needed any more, or will never be: rlog_hold's callback. Without background threads another call
- * may be sealing it, or nobody is, and this one does. */
+/* The logs before this one are durable or not needed any more, or will never be: rlog_hold's callback. Without
+ * background threads another call may be sealing it, or nobody is, and this one does. */
 static enum nokv_status wait_for_seal(void *arg)
 {
     struct nokv_db *db = arg;

@@ -9,9 +9,9 @@
  * log or place are never taken for a record of this one.
  *
  * Types: RLOG_DATA (one batch or one edit, whole); RLOG_SYNCED (payload u64: everything below that offset, and all of
- * the logs before this one that are needed, were on stable storage when this record was written; written in front of the
- * first record after a sync); RLOG_SEAL (the same payload, 0 when nothing is claimed; the log ends here; written when a
- * log is closed, handed over or cut). The two are called marks.
+ * the logs before this one that are needed, were on stable storage when this record was written; written in front of
+ * the first record after a sync); RLOG_SEAL (the same payload, 0 when nothing is claimed; the log ends here; written
+ * when a log is closed, handed over or cut). The two are called marks.
  *
  * The buffer (WAL only, decision 3 of the design): a ring of `size` bytes in an io_shared; the byte of file offset o
  * stands at o % size. Records are stored there first, an acknowledged record thereby survives the process, and the
