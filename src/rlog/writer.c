@@ -76,15 +76,14 @@ struct rlog_writer {
     uint8_t *piece; /* PIECE_BYTES; made when first needed */
 };
 
-/* A full disk, or a want of memory, that is met so late (blocks were not reserved) is no reason to try again: what
- * failed to be written may stand in the ring all the same, whole, and come back. NO_SPACE and NO_MEMORY are for what
- * certainly did not happen. */
+/* A full disk that is met so late (its blocks were not reserved) is no reason to try again: what failed to be written
+ * may stand in the ring all the same, whole, and come back. NO_SPACE is for what certainly did not happen. */
 static enum nokv_status poison(struct rlog_writer *w, enum nokv_status status)
 {
     if (status == NOKV_OK)
         return status;
     atomic_store_explicit(&w->failed, true, memory_order_relaxed);
-    return status == NOKV_ERR_NO_SPACE || status == NOKV_ERR_NO_MEMORY ? FAIL(IO, "%s", status_message()) : status;
+    return status == NOKV_ERR_NO_SPACE ? FAIL(IO, "%s", status_message()) : status;
 }
 
 static enum nokv_status check_usable(const struct rlog_writer *w)
@@ -538,6 +537,11 @@ void rlog_write_behind(struct rlog_writer *w, bool on)
 {
     ASSERT(end_of(w) == RLOG_FILE_HEADER);
     w->write_behind = on;
+}
+
+bool rlog_has_failed(const struct rlog_writer *w)
+{
+    return atomic_load_explicit(&w->failed, memory_order_relaxed);
 }
 
 struct io_file *rlog_file(const struct rlog_writer *w)
