@@ -353,12 +353,17 @@ static void test_shared_store(void **state)
     bed_close(&b);
 }
 
+struct storer {
+    struct io_shared *shared;
+    size_t first; /* of the bytes that are its own */
+};
+
 static void *store_everywhere(void *arg)
 {
-    struct io_shared *shared = arg;
-    for (size_t i = 0; i < SIZE; i += 8)
-        shared->data[i] = 9;
-    return (void *)(uintptr_t)io_shared_is_lost(shared);
+    const struct storer *s = arg;
+    for (size_t i = s->first; i < SIZE; i += 8)
+        s->shared->data[i] = 9;
+    return (void *)(uintptr_t)io_shared_is_lost(s->shared);
 }
 
 /* Threads that meet the same pages at the same time all go on, and all are told. */
@@ -369,6 +374,7 @@ static void test_shared_store_threads(void **state)
     for (int round = 0; round < ROUNDS; round++) {
         struct bed b = {0};
         struct io_shared shared;
+        struct storer storers[THREADS];
         pthread_t threads[THREADS];
         char path[320];
         bed_open(&b);
@@ -376,8 +382,10 @@ static void test_shared_store_threads(void **state)
         snprintf(path, sizeof path, "%s/buffer", b.dir);
         OK(io_shared_open(b.io, path, SIZE, &shared));
         assert_int_equal(truncate(path, 0), 0);
-        for (int i = 0; i < THREADS; i++)
-            assert_int_equal(pthread_create(&threads[i], NULL, store_everywhere, &shared), 0);
+        for (int i = 0; i < THREADS; i++) {
+            storers[i] = (struct storer){.shared = &shared, .first = (size_t)i};
+            assert_int_equal(pthread_create(&threads[i], NULL, store_everywhere, &storers[i]), 0);
+        }
         for (int i = 0; i < THREADS; i++) {
             void *lost = NULL;
             pthread_join(threads[i], &lost);
