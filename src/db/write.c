@@ -174,8 +174,8 @@ static void memtable_unref_ptr(struct memtable **m)
     memtable_unref(*m);
 }
 
-/* Has anything been synced since the last rotation, or will it be? */
-static bool wants_eager_seals(struct nokv_db *db)
+/* Has anything been synced since the last rotation, or will it be? Asked once per rotation. */
+static bool eager_seals_note(struct nokv_db *db)
 {
     mutex_lock(&db->sync_mu);
     uint64_t entered = db->sync_entered;
@@ -230,7 +230,7 @@ enum nokv_status db_rotate(struct nokv_db *db)
         rlog_writer_destroy(next);
         return db_poison(db, status, "the WAL could not be written");
     }
-    bool seals_eagerly = wants_eager_seals(db);
+    bool seals_eagerly = eager_seals_note(db);
     mutex_lock(&db->mu);
     rotate_commit_locked(db, next, TAKE(mem), TAKE(view), seals_eagerly);
     background_wake_locked(db);
