@@ -12,8 +12,8 @@
  *      total order, and the unlinking store (seq_cst) precedes the scan: the reader sees the object unlinked.
  *
  * Retiring is rare (a few times a second), so the list, the scan and the registry share one mutex. The functions run
- * outside of it, because they may retire more; on any thread, that of another database too. So whoever drains waits for
- * those that run as well.
+ * outside of it, because they may retire more; on any thread that reclaims, that of another database too. So whoever
+ * drains waits for those that run as well.
  */
 #include "base/epoch.h"
 
@@ -34,8 +34,9 @@ static struct mutex registry_mu = {PTHREAD_MUTEX_INITIALIZER};
 /* protected by registry_mu; chunks are never freed: their number is that of the most threads at one time */
 static struct slot_chunk first_chunk;
 static struct slot_chunk *last_chunk = &first_chunk;
-static struct epoch_node *waiting;          /* newest first */
-static size_t waiting_count, running_count; /* running: taken off the list, not yet through */
+static struct epoch_node *waiting;   /* newest first */
+static _Atomic size_t waiting_count; /* atomic: read without the mutex, as a hint */
+static size_t running_count;         /* taken off the list, not yet through */
 static pthread_key_t exit_key;
 static pthread_once_t exit_once = PTHREAD_ONCE_INIT;
 
@@ -108,7 +109,13 @@ static uint64_t oldest_reader_locked(void)
     return oldest;
 }
 
-size_t epoch_reclaim(void)
+static size_t waiting_add_locked(size_t delta)
+{
+    return atomic_fetch_add_explicit(&waiting_count, delta, memory_order_relaxed) + delta;
+}
+
+/* Returns what it has taken off the list and run. */
+static size_t reclaim_once(size_t *out_left)
 {
     struct epoch_node *due = NULL;
     size_t due_count = 0;
@@ -125,12 +132,11 @@ size_t epoch_reclaim(void)
             link = &node->next;
         }
     }
-    waiting_count -= due_count;
     running_count += due_count;
-    size_t left = waiting_count + running_count;
+    *out_left = waiting_add_locked(-due_count) + running_count;
     mutex_unlock(&registry_mu);
     if (due == NULL)
-        return left;
+        return 0;
     while (due) {
         struct epoch_node *node = due;
         due = node->next;
@@ -138,9 +144,22 @@ size_t epoch_reclaim(void)
     }
     mutex_lock(&registry_mu);
     running_count -= due_count;
-    left = waiting_count + running_count;
+    *out_left = waiting_add_locked(0) + running_count;
     mutex_unlock(&registry_mu);
+    return due_count;
+}
+
+size_t epoch_reclaim(void)
+{
+    size_t left;
+    while (reclaim_once(&left) != 0 && left != 0)
+        ;
     return left;
+}
+
+bool epoch_has_waiting(void)
+{
+    return atomic_load_explicit(&waiting_count, memory_order_relaxed) != 0;
 }
 
 void epoch_retire(struct epoch_node *node, void (*fn)(struct epoch_node *node))
@@ -151,9 +170,8 @@ void epoch_retire(struct epoch_node *node, void (*fn)(struct epoch_node *node))
     node->epoch = atomic_fetch_add_explicit(&epoch_global, 1, memory_order_seq_cst);
     node->next = waiting;
     waiting = node;
-    waiting_count++;
+    (void)waiting_add_locked(1);
     mutex_unlock(&registry_mu);
-    (void)epoch_reclaim();
 }
 
 void epoch_drain(void)

@@ -4,7 +4,10 @@
  *
  * A reader brackets its accesses with epoch_enter() and epoch_exit(); both write only the thread's own cache line. A
  * writer first unlinks an object (a seq_cst store to the pointer that readers follow), then passes it to
- * epoch_retire(), which calls its function once no reader that could have seen it is inside any more.
+ * epoch_retire(). Its function is called by an epoch_reclaim() that finds no reader inside who could have seen it.
+ *
+ * What ends may be a gigabyte of mapped tables, and take half a second: so retiring is a few instructions on any
+ * thread, and only those threads reclaim that nobody waits for.
  *
  * One domain for the process, shared by all databases. Sections must be short (no I/O waits by design: a page fault is
  * the longest) and do not nest.
@@ -66,11 +69,12 @@ static inline void epoch_exit(void)
     atomic_store_explicit(&epoch_thread_slot->entered, 0, memory_order_release);
 }
 
-/* Call fn(node) later, on whichever thread notices. REQUIRES: readers can no longer reach the object; caller outside.
- */
+/* fn(node) is called later, by a thread that reclaims. REQUIRES: readers can no longer reach the object. */
 void epoch_retire(struct epoch_node *node, void (*fn)(struct epoch_node *node));
-/* Run what is due. Returns how many nodes still wait. Called now and then by background threads. */
+/* Run what is due, and what becomes due by that. Returns how many nodes still wait. REQUIRES: caller outside. */
 size_t epoch_reclaim(void);
+/* Does anything wait to be reclaimed? */
+bool epoch_has_waiting(void);
 /* Wait until everything retired before the call has been run. REQUIRES: caller outside. For closing a database. */
 void epoch_drain(void);
 

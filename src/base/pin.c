@@ -12,7 +12,8 @@
  * [I2] An unpin that comes after the mark sees it. It is not contained in what is collected, so `pins_left` counts one
  *      for it until it subtracts that one itself: the object cannot be destroyed in between.
  * [I3] pins_left begins at PIN_CLOSING, so it stays positive until the closing thread has added the collected sum and
- *      taken PIN_CLOSING away. From then on it is the number of pins left, and falls. Whoever brings it to 0 destroys.
+ *      taken PIN_CLOSING away. From then on it is the number of pins left, and falls. Whoever brings it to 0 destroys:
+ * the closing thread, which reclaims, itself; an unpin by passing it on to the next that does.
  *
  * No pin can be taken any more when the marking begins: no reference is left, and it runs after the epoch grace period.
  * (The collected sum is exact for that reason; the adds happen before, through the release that ended the reference or
@@ -34,13 +35,19 @@ void pinned_init(struct pinned_object *o, void (*destroy)(struct pinned_object *
     o->destroy = destroy;
 }
 
-static void pins_left_add(struct pinned_object *o, int64_t delta)
+static void pinned_end(struct epoch_node *node)
+{
+    struct pinned_object *o = CONTAINER_OF(node, struct pinned_object, node);
+    o->destroy(o);
+}
+
+/* Is this the end of it? */
+static bool pins_left_add(struct pinned_object *o, int64_t delta)
 {
     /* acq_rel: each thread's last use of the object happens before the destroy of the one that reaches 0 */
     int64_t left = atomic_fetch_add_explicit(&o->pins_left, delta, memory_order_acq_rel) + delta;
     ASSERT(left >= 0);
-    if (left == 0)
-        o->destroy(o);
+    return left == 0;
 }
 
 /* Runs when no reader that could take a pin is inside an epoch section any more. */
@@ -51,12 +58,14 @@ static void pinned_close(struct epoch_node *node)
     for (int i = 0; i < PIN_SHARDS; i++)
         pins += atomic_fetch_add_explicit(&o->shards[i].count, PIN_CLOSING, memory_order_acq_rel);
     ASSERT(pins >= 0);
-    pins_left_add(o, pins - PIN_CLOSING);
+    if (pins_left_add(o, pins - PIN_CLOSING))
+        o->destroy(o);
 }
 
 void pinned_unpin_closing(struct pinned_object *o)
 {
-    pins_left_add(o, -1);
+    if (pins_left_add(o, -1))
+        epoch_retire(&o->node, pinned_end); /* nobody can see it: only to be destroyed on a thread that has the time */
 }
 
 void pinned_unref(struct pinned_object *o)

@@ -5,7 +5,7 @@
  * Owners (a version, a view, an iterator) hold counted references. A value that was handed out in place holds a pin:
  * pins are counted in shards by thread, so that two readers of one object write no common cache line. The object is
  * destroyed when the last reference is gone, and then every reader that was inside an epoch section, and then the last
- * pin - exactly once, on the thread that took away the last of these.
+ * pin - exactly once, on a thread that reclaims (epoch.h), and on no other.
  *
  *     pinned_init ─► referenced ──last pinned_unref──► retired ──epoch grace──► closing ──last pin gone──► destroy()
  *                        pins come and go               pins may still come         pins only go
@@ -37,7 +37,7 @@ struct pinned_object {
     void (*destroy)(struct pinned_object *o); /* constant */
 };
 
-/* One reference is the caller's. `destroy` frees the object; it runs in an unref, an unpin or an epoch_reclaim. */
+/* One reference is the caller's. `destroy` frees the object; it runs in an epoch_reclaim. */
 void pinned_init(struct pinned_object *o, void (*destroy)(struct pinned_object *o));
 
 /* REQUIRES: somebody's reference keeps `o` alive during the call. */
@@ -48,7 +48,6 @@ static inline void pinned_ref(struct pinned_object *o)
     ASSERT(before > 0);
 }
 
-/* REQUIRES: outside of epoch sections; no lock held that destroy() takes (it may run, of this or another object). */
 void pinned_unref(struct pinned_object *o);
 
 /* REQUIRES: the thread is registered; a reference or an epoch section in which `o` was reachable keeps it alive. */

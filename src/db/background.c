@@ -31,7 +31,7 @@
 
 #include <stdio.h>
 
-enum { READS_WORTH_A_MERGE = 10000000, TICK_NS = 1000000000 };
+enum { READS_WORTH_A_MERGE = 10000000, TICK_NS = 1000000000, GARBAGE_LOOKS = 64 };
 
 enum work {
     WORK_NONE,
@@ -233,6 +233,17 @@ void background_unlink_obsolete(struct nokv_db *db)
         mutex_lock(&db->obsolete_mu);
     }
     mutex_unlock(&db->obsolete_mu);
+}
+
+/*
+ * End what nobody sees any more, and unlink its files. A reader that is inside an epoch section leaves it in less than
+ * a microsecond, mostly, so that a few looks are enough; else it is done the next time.
+ */
+static void garbage_remove(struct nokv_db *db)
+{
+    for (int i = 0; i < GARBAGE_LOOKS && epoch_reclaim() != 0; i++)
+        thread_yield();
+    background_unlink_obsolete(db);
 }
 
 /* ---- flush ---------------------------------------------------------------------------------------------------- */
@@ -519,6 +530,12 @@ static bool is_service(enum work work)
     return work == WORK_WRITE_WAL || work == WORK_TOUCH_MEMORY || work == WORK_WRITE_VALUES;
 }
 
+/* Not for the thread that writers wait for. Replaces tables and memtables, whose end takes long as well. */
+static bool takes_long(enum work work)
+{
+    return work == WORK_FLUSH || work == WORK_COMPACT || work == WORK_REWRITE;
+}
+
 static void job_finish_locked(struct nokv_db *db, struct job *job, enum nokv_status status)
 {
     if (job->work == WORK_SEAL)
@@ -595,10 +612,8 @@ static enum nokv_status job_run_locked(struct nokv_db *db, struct job *job)
     job_finish_locked(db, job, status);
     mutex_unlock(&db->mu);
     job_deinit(job);
-    if (!is_service(job->work)) {
-        (void)epoch_reclaim();
-        background_unlink_obsolete(db);
-    }
+    if (takes_long(job->work))
+        garbage_remove(db);
     mutex_lock(&db->mu);
     db->jobs_running--;
     cond_broadcast(&db->state_cond);
@@ -621,16 +636,20 @@ void background_run_inline(struct nokv_db *db)
             break;
     }
     mutex_unlock(&db->mu);
+    garbage_remove(db);
 }
 
 /* Nothing is due. With a level 0 that could be tidied, garbage that is only let be while somebody writes, or memory
- * that could be given back, look again in a while: did anybody write? */
+ * that could be given back, look again in a while: did anybody write? With garbage that a reader holds up, too. */
 static void wait_for_work_locked(struct nokv_db *db)
 {
     bool is_tidy = db->version->levels[0].count < db->options.l0_compact_files && !arena_pool_is_held(&db->pool) &&
                    !collect_is_over_locked(db);
     if (db->tidy || is_tidy) {
-        cond_wait(&db->work_cond, &db->mu);
+        if (epoch_has_waiting())
+            (void)cond_wait_for(&db->work_cond, &db->mu, TICK_NS);
+        else
+            cond_wait(&db->work_cond, &db->mu);
         return;
     }
     db->tick_seq = atomic_load_explicit(&db->visible_seq, memory_order_relaxed);
@@ -645,6 +664,7 @@ static void wait_for_work_locked(struct nokv_db *db)
 
 static void background_loop(struct nokv_db *db, bool quick)
 {
+    bool has_looked = false; /* for garbage, since it waited */
     mutex_lock(&db->mu);
     while (!db->closing) {
         struct job job;
@@ -655,8 +675,15 @@ static void background_loop(struct nokv_db *db, bool quick)
             soft_error_set_locked(db, status);
         else if (quick)
             cond_wait(&db->log_cond, &db->mu);
-        else
+        else if (epoch_has_waiting() && !has_looked) {
+            mutex_unlock(&db->mu);
+            garbage_remove(db);
+            mutex_lock(&db->mu);
+            has_looked = true;
+        } else {
             wait_for_work_locked(db);
+            has_looked = false;
+        }
         if (status != NOKV_OK && !db->closing) /* retried when a writer needs it, or in a second */
             (void)cond_wait_for(quick ? &db->log_cond : &db->work_cond, &db->mu, TICK_NS);
     }
@@ -820,8 +847,7 @@ nokv_status nokv_wait_idle(nokv_db *db)
         status = background_status_locked(db);
     }
     mutex_unlock(&db->mu);
-    (void)epoch_reclaim();
-    background_unlink_obsolete(db); /* what an iterator was the last to hold */
+    garbage_remove(db); /* what an iterator was the last to hold */
     arena_pool_trim(&db->pool);
     return status;
 }
@@ -871,8 +897,7 @@ nokv_status nokv_compact_range(nokv_db *db, const void *first, size_t first_size
     background_wake_locked(db);
     mutex_unlock(&db->mu);
     job_deinit(&job);
-    (void)epoch_reclaim();
-    background_unlink_obsolete(db);
+    garbage_remove(db);
     return status;
 }
 

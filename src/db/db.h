@@ -286,7 +286,8 @@ void db_publish_view_locked(struct nokv_db *db, struct view *v);
 enum nokv_status db_install_locked(struct nokv_db *db, struct edit *edit, struct table **opened, size_t opened_count,
                                    bool flushed) MUST_CHECK;
 void view_ref(struct view *v);
-void view_unref(struct view *v); /* no lock needed */
+/* No lock needed. True when that was the end of the view. */
+bool view_unref(struct view *v);
 /* The first failure of log, MANIFEST or sync: from now on every write fails. Takes mu. Returns `status`, but never
  * NO_SPACE or NO_MEMORY (IO, POISONED instead): they say that nothing was written. */
 enum nokv_status db_poison(struct nokv_db *db, enum nokv_status status, const char *what) MUST_CHECK;
@@ -380,6 +381,8 @@ uint64_t db_read_seq(const struct nokv_db *db, const nokv_snapshot *snapshot);
 /* The current view with a reference, and what is to be read in it: a sequence number up to which the view has
  * everything, the segments of direct values included: I1 of install.c. REQUIRES: thread registered. */
 struct view *db_view_acquire_at(struct nokv_db *db, const nokv_snapshot *snapshot, uint64_t *out_seq);
+/* Give up a reference; REQUIRES: no lock held. What ends by that is ended by a background thread. */
+void db_view_release(struct nokv_db *db, struct view *v);
 
 /* What one lookup found, and what keeps it in place. */
 struct found {

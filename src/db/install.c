@@ -24,26 +24,27 @@ void view_ref(struct view *v)
     atomic_fetch_add_explicit(&v->refs, 1, memory_order_relaxed);
 }
 
-void view_unref(struct view *v)
+bool view_unref(struct view *v)
 {
     if (v == NULL)
-        return;
+        return false;
     /* acq_rel: all use of the view happens before its end */
     uint32_t before = atomic_fetch_sub_explicit(&v->refs, 1, memory_order_acq_rel);
     ASSERT(before > 0);
     if (before > 1)
-        return;
+        return false;
     memtable_unref(v->mem);
     for (size_t i = 0; i < v->immutable_count; i++)
         memtable_unref(v->immutables[i]);
     version_unref(v->version);
     segment_set_unref(v->segments);
     mem_free(v);
+    return true;
 }
 
 static void view_retired(struct epoch_node *node)
 {
-    view_unref(CONTAINER_OF(node, struct view, node));
+    (void)view_unref(CONTAINER_OF(node, struct view, node));
 }
 
 enum nokv_status db_view_alloc(struct view **out_view)

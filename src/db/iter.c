@@ -117,7 +117,7 @@ nokv_status nokv_iter_create(nokv_db *db, const nokv_iter_options *options, nokv
                                   .prefix = slice_of(given.prefix)};
     enum nokv_status status = view_iter_build(it->view, &o, &it->iter);
     if (status != NOKV_OK) {
-        view_unref(it->view);
+        db_view_release(db, it->view);
         mem_free(it);
         return status;
     }
@@ -134,7 +134,7 @@ void nokv_iter_destroy(nokv_iter *iter)
         return;
     ahead_destroy(iter->ahead);
     iter_destroy(iter->iter);
-    view_unref(iter->view);
+    db_view_release(iter->db, iter->view);
     mem_free(iter->copy);
     buf_deinit(&iter->key_copy);
     atomic_fetch_sub_explicit(&iter->db->references, 1, memory_order_release);

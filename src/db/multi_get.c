@@ -357,7 +357,7 @@ static nokv_status read_all(nokv_db *db, size_t count, const nokv_slice *keys, c
     struct view *view = db_view_acquire_at(db, given.snapshot, &seq);
     struct multi *m = multi_create(db, view, u64_min(count, GROUP_KEYS));
     if (m == NULL) {
-        view_unref(view);
+        db_view_release(db, view);
         return FAIL(NO_MEMORY, "no memory for looking up %zu keys", count);
     }
     m->seq = seq;
@@ -367,7 +367,7 @@ static nokv_status read_all(nokv_db *db, size_t count, const nokv_slice *keys, c
     atomic_fetch_add_explicit(&counters->gets_found, m->found, memory_order_relaxed);
     *out_failed = m->failed;
     mem_free(m);
-    view_unref(view);
+    db_view_release(db, view);
     return NOKV_OK;
 }
 

@@ -131,6 +131,15 @@ struct view *db_view_acquire_at(struct nokv_db *db, const nokv_snapshot *snapsho
     return v;
 }
 
+void db_view_release(struct nokv_db *db, struct view *v)
+{
+    if (!view_unref(v))
+        return;
+    mutex_lock(&db->mu);
+    background_wake_locked(db); /* what only this view held is theirs to end */
+    mutex_unlock(&db->mu);
+}
+
 /* Find the key; no value is read yet. */
 static enum nokv_status db_locate(struct nokv_db *db, struct slice key, const nokv_snapshot *snapshot,
                                   struct located *out)

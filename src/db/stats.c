@@ -259,7 +259,7 @@ nokv_status nokv_stats_get(nokv_db *db, bool with_residency, nokv_stats *stats)
     if (db->cache)
         cache_fill(db->cache, &s);
     enum nokv_status status = with_residency ? residency_fill(db, v->version, &s) : NOKV_OK;
-    view_unref(v);
+    db_view_release(db, v);
     TRY(status);
     s.recovered_records = db->recovered_records;
     s.recovered_cut_bytes = db->recovered_cut_bytes;

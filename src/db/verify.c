@@ -260,7 +260,7 @@ nokv_status nokv_verify(nokv_db *db, nokv_progress_fn progress, void *arg, nokv_
     struct verify v = {.progress = progress, .arg = arg, .report = {.wal_records = db->recovered_records}};
     v.view = db_view_acquire(db);
     enum nokv_status status = view_verify(&v, db);
-    view_unref(v.view);
+    db_view_release(db, v.view);
     TRY(status);
     *out_report = v.report;
     return NOKV_OK;

@@ -120,5 +120,5 @@ void warm_run(struct nokv_db *db)
     struct view *v = db_view_acquire(db);
     for (size_t l = 0; l < LEVELS_MAX && tables_warm(db, &v->version->levels[l], &left); l++)
         continue;
-    view_unref(v);
+    db_view_release(db, v);
 }
