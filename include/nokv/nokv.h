@@ -124,7 +124,8 @@ typedef struct nokv_options {
     uint64_t memtable_bytes;     /* a memtable is flushed at this size; default 64 MiB, or a 32nd of the memory that the
                                     process may use (a container's limit) if that is less; 64 KiB to 4 GiB */
     uint32_t memtables_max;      /* active + waiting for flush, above which writers wait; default 4, 2 to 64 */
-    uint32_t background_threads; /* flush and compaction; default 2, 1 to 64 */
+    uint32_t background_threads; /* flush and compaction; default 2, 1 to 64. A compaction runs in up to as many threads
+                                    more, five steps of nice below the others */
     uint64_t wal_buffer_bytes;   /* shared buffer in front of the WAL; default 4 MiB, or a 256th of the memory; 64 KiB
                                     to 1 GiB, power of two */
     uint64_t table_bytes;        /* target size of a table file; default 64 MiB, 64 KiB to 4 GiB */

@@ -5,7 +5,10 @@
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <time.h>
+
+enum { LOWER_BY = 5 };
 
 void mutex_init(struct mutex *m)
 {
@@ -90,6 +93,12 @@ enum nokv_status thread_create(pthread_t *out_thread, const char *name, void *(*
 void thread_join(pthread_t thread)
 {
     ASSERT(pthread_join(thread, NULL) == 0);
+}
+
+void thread_lower_priority(void)
+{
+    /* Linux: of the calling thread, not of its process. A wish; fails for none that we know of. */
+    (void)setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + LOWER_BY);
 }
 
 void thread_yield(void)

@@ -34,6 +34,9 @@ void cond_broadcast(struct cond *c);
 /* `name` shows in /proc and perf; at most 15 characters. Signals are blocked in the new thread. */
 enum nokv_status thread_create(pthread_t *out_thread, const char *name, void *(*fn)(void *), void *arg) MUST_CHECK;
 void thread_join(pthread_t thread);
+/* For work that nobody waits for: five steps of nice below what it is, a third of the processor time of a thread that
+ * wants the same processor. For good: going back up takes a privilege. */
+void thread_lower_priority(void);
 /* Let others run: for the few places that wait without a condition. */
 void thread_yield(void);
 

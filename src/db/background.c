@@ -284,7 +284,7 @@ static enum nokv_status flush_install(struct nokv_db *db, struct compaction_job 
 
 static enum nokv_status job_flush(struct nokv_db *db, struct job *job)
 {
-    struct compaction_job run = {.memtable = job->mem, .threads_max = 1, .cancel = NULL};
+    struct compaction_job run = {.memtable = job->mem, .cancel = NULL};
     job_writer_options(db, job, &run.writer);
     enum nokv_status status = flush_run(&run);
     if (status == NOKV_OK) {
@@ -344,7 +344,7 @@ static enum nokv_status job_compact(struct nokv_db *db, struct job *job)
 {
     struct compaction_job run = {.version = job->version,
                                  .inputs = &job->inputs,
-                                 .threads_max = db->options.inline_background_work ? 1 : job->threads_max,
+                                 .threads_max = db->options.inline_background_work ? 0 : job->threads_max,
                                  .cancel = &db->cancel};
     job_writer_options(db, job, &run.writer);
     bool are_hot = !job->inputs.trivial_move && warm_are_hot(db, &job->inputs);

@@ -273,14 +273,19 @@ static enum nokv_status part_merge(struct part *p)
     return table_writer_finish(p->writer);
 }
 
-static void *part_run(void *arg)
+static void part_run(struct part *p)
 {
-    struct part *p = arg;
     p->status = part_merge(p);
     if (p->status != NOKV_OK) {
         strncpy(p->message, status_message(), sizeof p->message - 1);
         p->message[sizeof p->message - 1] = 0;
     }
+}
+
+static void *part_main(void *arg)
+{
+    thread_lower_priority();
+    part_run(arg);
     return NULL;
 }
 
@@ -365,14 +370,15 @@ static size_t parts_cut(struct compaction_job *job, const struct samples *sample
     return count;
 }
 
+/* Readers and writers need the processors more than a merge: with two of each, gets beside a merge are a quarter faster
+ * and the merge as much slower (docs/benchmarks.md, YCSB D). */
 static void parts_run(struct part *parts, size_t count)
 {
     pthread_t threads[PARTS_MAX];
     bool started[PARTS_MAX] = {0};
-    for (size_t i = 1; i < count; i++)
-        started[i] = thread_create(&threads[i], "nokv-subcompact", part_run, &parts[i]) == NOKV_OK;
-    part_run(&parts[0]);
-    for (size_t i = 1; i < count; i++) {
+    for (size_t i = 0; i < count && parts[i].job->threads_max > 0; i++)
+        started[i] = thread_create(&threads[i], "nokv-merge", part_main, &parts[i]) == NOKV_OK;
+    for (size_t i = 0; i < count; i++) {
         if (started[i])
             thread_join(threads[i]);
         else
@@ -402,7 +408,7 @@ static enum nokv_status parts_collect(struct compaction_job *job, struct part *p
 
 enum nokv_status compaction_run(struct compaction_job *job)
 {
-    ASSERT(job->threads_max >= 1 && !job->inputs->trivial_move);
+    ASSERT(!job->inputs->trivial_move);
     struct part parts[PARTS_MAX];
     struct samples samples CLEANUP(samples_deinit) = {0};
     if (job->threads_max > 1)

@@ -18,7 +18,8 @@ struct compaction_job {
     const struct version *version;          /* compaction: the version that the inputs are from; referenced by caller */
     const struct compaction_inputs *inputs; /* compaction */
     struct memtable *memtable;              /* flush */
-    uint32_t threads_max;                   /* compaction: parts that may run side by side, at least 1 */
+    uint32_t threads_max;                   /* compaction: parts that may run side by side, each in a thread of lower
+                                               priority; 0: one part, in the calling thread */
     _Atomic bool *cancel;                   /* when it becomes true: stop with ABORTED */
     /* out */
     struct table **outputs; /* opened, in key order; one reference each is the job's */

@@ -2,6 +2,8 @@
 /* Mutexes, conditions and the clock. */
 #include "base/thread.h"
 
+#include <sys/resource.h>
+
 #include "test.h"
 
 static struct mutex mu;
@@ -30,6 +32,25 @@ static void mutex_excludes(void **state)
     for (int i = 0; i < 3; i++)
         thread_join(threads[i]);
     assert_int_equal(counter, 15000);
+}
+
+static void *lower_priority(void *arg)
+{
+    thread_lower_priority();
+    *(int *)arg = getpriority(PRIO_PROCESS, 0);
+    return NULL;
+}
+
+/* A thread lowers its own priority and no other's. */
+static void priority_is_the_threads_own(void **state)
+{
+    (void)state;
+    pthread_t thread;
+    int before = getpriority(PRIO_PROCESS, 0), lower = -100;
+    OK(thread_create(&thread, "lower", lower_priority, &lower));
+    thread_join(thread);
+    assert_int_equal(getpriority(PRIO_PROCESS, 0), before);
+    assert_true(lower > before || before == 19);
 }
 
 static void *answer(void *arg)
@@ -82,6 +103,7 @@ int main(void)
     cond_init(&changed);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(mutex_excludes),
+        cmocka_unit_test(priority_is_the_threads_own),
         cmocka_unit_test(conditions_wake),
         cmocka_unit_test(waits_end),
     };
