@@ -17,6 +17,7 @@
 
 #include "base/alloc.h"
 #include "base/arena.h"
+#include "base/epoch.h"
 #include "mem/mem.h"
 #include "nokv_bench_util.h"
 
@@ -54,6 +55,7 @@ static void *tree_create(size_t bytes)
 static void tree_destroy(void *map)
 {
     memtable_unref(map);
+    epoch_drain();
 }
 
 static void tree_add(void *map, struct ikey key, struct slice value)

@@ -5,8 +5,8 @@
  * One file; each record is durable before the next one of its writer begins. Crossed are the space (a file that grows;
  * one that fallocate() made, whose blocks become "written" with their first write; one whose blocks have been written
  * before, as those of a recycled log) and the way: write and fdatasync, one write with RWF_DSYNC, O_DIRECT with
- * RWF_DSYNC, and both through io_uring. The I/O layer has no linked pair of write and fsync: its durable write is one
- * submission with RWF_DSYNC, and where two calls are named two submissions were waited for one after the other.
+ * RWF_DSYNC, and io_uring in three ways: write and fsync waited for one after the other, the two as one submission of
+ * linked entries, and one write with RWF_DSYNC.
  *
  * With 16 writers each one's records are durable by a call of its own: what a log costs without group commit. The rows
  * of iolab_log.c have the engine's log, which shares its syncs. After each sample the file is let go of by the page
@@ -20,22 +20,26 @@
 
 enum space { GROWING, PREALLOCATED, RECYCLED };
 
+enum how { WRITE_SYNC, WRITE_DSYNC, LINKED };
+
 struct way {
     enum io_model model;
     enum space space;
-    bool one_call; /* RWF_DSYNC */
+    enum how how;
     const char *name;
 };
 
 static const struct way ways[] = {
-    {IO_STD, GROWING, false, "growing, write + fdatasync"},
-    {IO_STD, PREALLOCATED, false, "preallocated, write + fdatasync"},
-    {IO_STD, PREALLOCATED, true, "preallocated, one RWF_DSYNC write"},
-    {IO_STD, RECYCLED, true, "recycled, one RWF_DSYNC write"},
-    {IO_DIRECT, PREALLOCATED, true, "preallocated, O_DIRECT"},
-    {IO_DIRECT, RECYCLED, true, "recycled, O_DIRECT"},
-    {IO_URING, PREALLOCATED, false, "preallocated, io_uring: write, fsync"},
-    {IO_URING, RECYCLED, true, "recycled, io_uring: one write"},
+    {IO_STD, GROWING, WRITE_SYNC, "growing, write + fdatasync"},
+    {IO_STD, PREALLOCATED, WRITE_SYNC, "preallocated, write + fdatasync"},
+    {IO_STD, PREALLOCATED, WRITE_DSYNC, "preallocated, one RWF_DSYNC write"},
+    {IO_STD, RECYCLED, WRITE_DSYNC, "recycled, one RWF_DSYNC write"},
+    {IO_DIRECT, PREALLOCATED, WRITE_DSYNC, "preallocated, O_DIRECT"},
+    {IO_DIRECT, RECYCLED, WRITE_DSYNC, "recycled, O_DIRECT"},
+    {IO_URING, PREALLOCATED, WRITE_SYNC, "preallocated, io_uring: write, fsync"},
+    {IO_URING, PREALLOCATED, LINKED, "preallocated, io_uring: linked pair"},
+    {IO_URING, RECYCLED, LINKED, "recycled, io_uring: linked pair"},
+    {IO_URING, RECYCLED, WRITE_DSYNC, "recycled, io_uring: one write"},
 };
 
 struct append {
@@ -71,7 +75,7 @@ static enum nokv_status space_make(const struct append *a, uint64_t bytes)
 static enum nokv_status append_one(const struct append *a, const uint8_t *record, uint64_t index)
 {
     uint64_t off = index * a->record_bytes;
-    if (a->way->one_call)
+    if (a->way->how != WRITE_SYNC)
         return io_pwrite_durable(a->file, record, a->record_bytes, off);
     TRY(io_pwrite(a->file, record, a->record_bytes, off));
     return io_sync(a->file);
@@ -144,8 +148,9 @@ static enum nokv_status append_measure(struct lab_bench *bench, unsigned index, 
                        .count_max = count_max,
                        .seed = bench->lab->seed + index,
                        .writers = shape->writers};
+    unsigned flags = IO_READ | IO_WRITE | IO_CREATE | (a.way->how == LINKED ? IO_TWO_STEP_SYNC : 0);
     lab_path(bench->lab, "append", path);
-    TRY(io_open(bench->io, path, IO_WAL, a.way->model, IO_READ | IO_WRITE | IO_CREATE, &a.file));
+    TRY(io_open(bench->io, path, IO_WAL, a.way->model, flags, &a.file));
     enum nokv_status status = space_make(&a, align_up(count_max * a.record_bytes, PAGE_BYTES));
     if (status == NOKV_OK)
         status = append_time(bench, &a, out_sample);

@@ -18,6 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/epoch.h"
 #include "base/thread.h"
 #include "lab/lab.h"
 
@@ -36,6 +37,7 @@ static enum nokv_status task_run(struct lab *lab, const struct lab_task *task)
     enum nokv_status status = task->run(lab, io, task->arg);
     if (status != NOKV_OK)
         return status; /* files may still be open; the process ends */
+    epoch_drain();     /* readers of tables and segments end here: there are no background threads */
     io_destroy(io);
     io_guard_remove();
     return NOKV_OK;

@@ -6,8 +6,8 @@
  */
 #include "engines/engine.h"
 
-extern const struct engine engine_nokv, engine_lmdb, engine_leveldb, engine_rocksdb, engine_rocksdb_mmap,
-    engine_rocksdb_blob, engine_wiredtiger, engine_wiredtiger_lsm;
+extern const struct engine engine_nokv, engine_nokv_4k, engine_nokv_2m, engine_lmdb, engine_leveldb, engine_rocksdb,
+    engine_rocksdb_mmap, engine_rocksdb_blob, engine_wiredtiger, engine_wiredtiger_lsm;
 
 const struct engine *const engines_built[] = {
 #ifdef BENCH_HAVE_NOKV
@@ -27,6 +27,10 @@ const struct engine *const engines_built[] = {
 #ifdef BENCH_HAVE_WIREDTIGER
     &engine_wiredtiger,
     &engine_wiredtiger_lsm,
+#endif
+#ifdef BENCH_HAVE_NOKV
+    &engine_nokv_4k,
+    &engine_nokv_2m,
 #endif
     (const struct engine *)0,
 };

@@ -25,7 +25,7 @@ static void check(nokv_status status, const char *what)
         bench_die("nokv: %s: %s: %s", what, nokv_status_name(status), nokv_error_message());
 }
 
-static void *nk_open(const struct engine_config *config)
+static void *open_with(const struct engine_config *config, nokv_huge_pages huge_pages)
 {
     nokv_options options;
     nokv_options_init(&options);
@@ -33,9 +33,25 @@ static void *nk_open(const struct engine_config *config)
     options.memtables_max = 4;
     options.filter_bits_per_key = config->filter_bits;
     options.sync = config->durable ? NOKV_SYNC_COMMIT : NOKV_SYNC_NONE;
+    options.huge_pages = huge_pages;
     nokv_db *db;
     check(nokv_open(config->dir, &options, &db), "open");
     return db;
+}
+
+static void *nk_open(const struct engine_config *config)
+{
+    return open_with(config, NOKV_HUGE_PAGES_DEFAULT);
+}
+
+static void *nk_open_4k(const struct engine_config *config)
+{
+    return open_with(config, NOKV_HUGE_PAGES_OFF);
+}
+
+static void *nk_open_2m(const struct engine_config *config)
+{
+    return open_with(config, NOKV_HUGE_PAGES_ON);
 }
 
 static void nk_close(void *db)
@@ -199,33 +215,33 @@ static void nk_entry(void *session, struct bytes *out_key, struct bytes *out_val
     nk_key(session, out_key);
 }
 
-extern const struct engine engine_nokv;
+#define NK_FUNCTIONS                                                                                               \
+    .package = "this repository", .survives_kill = true, .version = nokv_version, .close = nk_close,               \
+    .settle = nk_settle, .stats = nk_stats, .session_begin = nk_session_begin, .session_end = nk_session_end,      \
+    .put = nk_put, .del = nk_del, .get = nk_get, .get_done = nk_get_done, .multi_get = MULTI_GET, .seek = nk_seek, \
+    .seek_back = nk_seek_back, .next = nk_next, .prev = nk_prev, .key = nk_key, .entry = nk_entry,                 \
+    .scan_done = nk_scan_done
+
+extern const struct engine engine_nokv, engine_nokv_4k, engine_nokv_2m;
 const struct engine engine_nokv = {
     .name = "nokv",
-    .package = "this repository",
     .terms =
         "four memtables of a quarter of the budget each; filter; no compression; tables mapped; value log as it is by "
         "default: values from 512 bytes on at flush, from 16 KiB on directly; in place, or with a copy what is not in "
         "the page cache; "
         "without sync an acknowledged put still survives kill -9; pinned gets; " MULTI_GET_TERMS,
-    .survives_kill = true,
-    .version = nokv_version,
     .open = nk_open,
-    .close = nk_close,
-    .settle = nk_settle,
-    .stats = nk_stats,
-    .session_begin = nk_session_begin,
-    .session_end = nk_session_end,
-    .put = nk_put,
-    .del = nk_del,
-    .get = nk_get,
-    .get_done = nk_get_done,
-    .multi_get = MULTI_GET,
-    .seek = nk_seek,
-    .seek_back = nk_seek_back,
-    .next = nk_next,
-    .prev = nk_prev,
-    .key = nk_key,
-    .entry = nk_entry,
-    .scan_done = nk_scan_done,
+    NK_FUNCTIONS,
+};
+const struct engine engine_nokv_4k = {
+    .name = "nokv-4k",
+    .terms = "as nokv, with huge_pages = NOKV_HUGE_PAGES_OFF",
+    .open = nk_open_4k,
+    NK_FUNCTIONS,
+};
+const struct engine engine_nokv_2m = {
+    .name = "nokv-2m",
+    .terms = "as nokv, with huge_pages = NOKV_HUGE_PAGES_ON",
+    .open = nk_open_2m,
+    NK_FUNCTIONS,
 };

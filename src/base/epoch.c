@@ -8,7 +8,7 @@
  *      after the unlinking store: it cannot reach the object.
  * [I3] So a node may run when every slot is outside (0) or entered with an epoch > node->epoch.
  * [I4] A reader between its load of epoch_global and its store to the slot looks outside. Its later loads of shared
- *      pointers follow its seq_cst store; retire's scan (seq_cst) that missed that store precedes it in the single
+ *      pointers follow its seq_cst store; reclaim's scan (seq_cst) that missed that store precedes it in the single
  *      total order, and the unlinking store (seq_cst) precedes the scan: the reader sees the object unlinked.
  *
  * Retiring is rare (a few times a second), so the list, the scan and the registry share one mutex. The functions run
@@ -34,9 +34,11 @@ static struct mutex registry_mu = {PTHREAD_MUTEX_INITIALIZER};
 /* protected by registry_mu; chunks are never freed: their number is that of the most threads at one time */
 static struct slot_chunk first_chunk;
 static struct slot_chunk *last_chunk = &first_chunk;
-static struct epoch_node *waiting;   /* newest first */
-static _Atomic size_t waiting_count; /* atomic: read without the mutex, as a hint */
-static size_t running_count;         /* taken off the list, not yet through */
+static struct epoch_node *waiting; /* newest first */
+/* atomic: read without the mutex, as a hint; relaxed */
+static _Atomic size_t waiting_count;
+static _Atomic size_t running_count; /* taken off the list, not yet through */
+static _Atomic size_t expected_count;
 static pthread_key_t exit_key;
 static pthread_once_t exit_once = PTHREAD_ONCE_INIT;
 
@@ -109,9 +111,15 @@ static uint64_t oldest_reader_locked(void)
     return oldest;
 }
 
-static size_t waiting_add_locked(size_t delta)
+/* Wraps around: a difference may be added. */
+static size_t count_add(_Atomic size_t *count, size_t delta)
 {
-    return atomic_fetch_add_explicit(&waiting_count, delta, memory_order_relaxed) + delta;
+    return atomic_fetch_add_explicit(count, delta, memory_order_relaxed) + delta;
+}
+
+static size_t count_of(const _Atomic size_t *count)
+{
+    return atomic_load_explicit(count, memory_order_relaxed);
 }
 
 /* Returns what it has taken off the list and run. */
@@ -132,8 +140,7 @@ static size_t reclaim_once(size_t *out_left)
             link = &node->next;
         }
     }
-    running_count += due_count;
-    *out_left = waiting_add_locked(-due_count) + running_count;
+    *out_left = count_add(&running_count, due_count) + count_add(&waiting_count, -due_count);
     mutex_unlock(&registry_mu);
     if (due == NULL)
         return 0;
@@ -143,8 +150,7 @@ static size_t reclaim_once(size_t *out_left)
         node->fn(node);
     }
     mutex_lock(&registry_mu);
-    running_count -= due_count;
-    *out_left = waiting_add_locked(0) + running_count;
+    *out_left = count_add(&running_count, -due_count) + count_of(&waiting_count);
     mutex_unlock(&registry_mu);
     return due_count;
 }
@@ -159,7 +165,7 @@ size_t epoch_reclaim(void)
 
 bool epoch_has_waiting(void)
 {
-    return atomic_load_explicit(&waiting_count, memory_order_relaxed) != 0;
+    return count_of(&waiting_count) != 0 || count_of(&running_count) != 0 || count_of(&expected_count) != 0;
 }
 
 void epoch_retire(struct epoch_node *node, void (*fn)(struct epoch_node *node))
@@ -170,8 +176,18 @@ void epoch_retire(struct epoch_node *node, void (*fn)(struct epoch_node *node))
     node->epoch = atomic_fetch_add_explicit(&epoch_global, 1, memory_order_seq_cst);
     node->next = waiting;
     waiting = node;
-    (void)waiting_add_locked(1);
+    (void)count_add(&waiting_count, 1);
     mutex_unlock(&registry_mu);
+}
+
+void epoch_expect(void)
+{
+    (void)count_add(&expected_count, 1);
+}
+
+void epoch_expect_no_more(void)
+{
+    (void)count_add(&expected_count, (size_t)-1);
 }
 
 void epoch_drain(void)

@@ -73,8 +73,11 @@ static inline void epoch_exit(void)
 void epoch_retire(struct epoch_node *node, void (*fn)(struct epoch_node *node));
 /* Run what is due, and what becomes due by that. Returns how many nodes still wait. REQUIRES: caller outside. */
 size_t epoch_reclaim(void);
-/* Does anything wait to be reclaimed? */
+/* Does anything wait to be reclaimed, or is about to, or is being reclaimed by another thread? A hint. */
 bool epoch_has_waiting(void);
+/* Something will be retired later, by a thread that tells nobody: epoch_has_waiting() says so until the second call. */
+void epoch_expect(void);
+void epoch_expect_no_more(void);
 /* Wait until everything retired before the call has been run. REQUIRES: caller outside. For closing a database. */
 void epoch_drain(void);
 

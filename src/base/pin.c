@@ -12,8 +12,8 @@
  * [I2] An unpin that comes after the mark sees it. It is not contained in what is collected, so `pins_left` counts one
  *      for it until it subtracts that one itself: the object cannot be destroyed in between.
  * [I3] pins_left begins at PIN_CLOSING, so it stays positive until the closing thread has added the collected sum and
- *      taken PIN_CLOSING away. From then on it is the number of pins left, and falls. Whoever brings it to 0 destroys:
- * the closing thread, which reclaims, itself; an unpin by passing it on to the next that does.
+ *      taken PIN_CLOSING away. From then on it is the number of pins left, and falls. Who brings it to 0 ends the
+ *      object: the closing thread, which reclaims, itself; an unpin by retiring it once more.
  *
  * No pin can be taken any more when the marking begins: no reference is left, and it runs after the epoch grace period.
  * (The collected sum is exact for that reason; the adds happen before, through the release that ended the reference or
@@ -58,14 +58,19 @@ static void pinned_close(struct epoch_node *node)
     for (int i = 0; i < PIN_SHARDS; i++)
         pins += atomic_fetch_add_explicit(&o->shards[i].count, PIN_CLOSING, memory_order_acq_rel);
     ASSERT(pins >= 0);
-    if (pins_left_add(o, pins - PIN_CLOSING))
-        o->destroy(o);
+    epoch_expect(); /* before an unpin can be the last one */
+    if (!pins_left_add(o, pins - PIN_CLOSING))
+        return;
+    epoch_expect_no_more();
+    o->destroy(o);
 }
 
 void pinned_unpin_closing(struct pinned_object *o)
 {
-    if (pins_left_add(o, -1))
-        epoch_retire(&o->node, pinned_end); /* nobody can see it: only to be destroyed on a thread that has the time */
+    if (!pins_left_add(o, -1))
+        return;
+    epoch_retire(&o->node, pinned_end); /* nobody sees it any more: to be destroyed by a thread that has the time */
+    epoch_expect_no_more();
 }
 
 void pinned_unref(struct pinned_object *o)

@@ -21,6 +21,10 @@
  * write, noticed by a thread that has run out of work, or a call of nokv_wait_idle; many reads count as well, and then
  * one thread merges, so that the readers do not pay for it with their processors.
  *
+ * What nobody sees any more (views, memtables, tables with their mappings, segments) is ended here and nowhere else,
+ * after flushes and merges and when there is nothing to do: it takes half a second per gigabyte, and a put or a get
+ * that met it would wait for it.
+ *
  * Failure: no space and no memory are soft: kept in soft_error, told to writers that need the work done, retried when
  * they come again or after a second. Anything else poisons the database; nothing is retried on a file after a failed
  * sync.
@@ -58,6 +62,7 @@ struct job {
     struct memtable *mem;            /* flush: referenced */
     struct segment_entry *segment;   /* seal segment */
     uint32_t threads_max;            /* compaction; 0: as many as the option says */
+    bool is_waited_for;              /* compaction: writers are slowed until it is through */
     struct edit edit;                /* remove segments */
     uint64_t *snapshots;
     size_t snapshot_count;
@@ -235,6 +240,15 @@ void background_unlink_obsolete(struct nokv_db *db)
     mutex_unlock(&db->obsolete_mu);
 }
 
+/* Is there anything to end or to unlink, or will there be without anybody telling? */
+static bool has_garbage_locked(struct nokv_db *db)
+{
+    mutex_lock(&db->obsolete_mu);
+    bool has = db->obsolete_count > 0;
+    mutex_unlock(&db->obsolete_mu);
+    return has || epoch_has_waiting();
+}
+
 /*
  * End what nobody sees any more, and unlink its files. A reader that is inside an epoch section leaves it in less than
  * a microsecond, mostly, so that a few looks are enough; else it is done the next time.
@@ -244,6 +258,17 @@ static void garbage_remove(struct nokv_db *db)
     for (int i = 0; i < GARBAGE_LOOKS && epoch_reclaim() != 0; i++)
         thread_yield();
     background_unlink_obsolete(db);
+}
+
+/* The same outside of a job; lets go of the lock meanwhile. */
+static void garbage_remove_locked(struct nokv_db *db)
+{
+    db->garbage_running++;
+    mutex_unlock(&db->mu);
+    garbage_remove(db);
+    mutex_lock(&db->mu);
+    db->garbage_running--;
+    cond_broadcast(&db->state_cond);
 }
 
 /* ---- flush ---------------------------------------------------------------------------------------------------- */
@@ -345,6 +370,7 @@ static enum nokv_status job_compact(struct nokv_db *db, struct job *job)
     struct compaction_job run = {.version = job->version,
                                  .inputs = &job->inputs,
                                  .threads_max = db->options.inline_background_work ? 0 : job->threads_max,
+                                 .is_waited_for = job->is_waited_for,
                                  .cancel = &db->cancel};
     job_writer_options(db, job, &run.writer);
     bool are_hot = !job->inputs.trivial_move && warm_are_hot(db, &job->inputs);
@@ -431,6 +457,7 @@ static enum nokv_status pick_compaction_locked(struct nokv_db *db, struct job *j
     bool found = false, tidy = background_is_tidy_locked(db);
     bool is_urgent = db->tidy || db->version->levels[0].count >= db->options.l0_busy_files;
     job->threads_max = tidy && !is_urgent ? 1 : 0; /* who reads needs the processors */
+    job->is_waited_for = db->version->levels[0].count >= db->options.l0_slowdown_files;
     TRY(picker_pick(db->version, &db->picker, tidy, db->level0_busy, &job->inputs, &found));
     if (found) {
         if (job->inputs.level == 0)
@@ -646,7 +673,7 @@ static void wait_for_work_locked(struct nokv_db *db)
     bool is_tidy = db->version->levels[0].count < db->options.l0_compact_files && !arena_pool_is_held(&db->pool) &&
                    !collect_is_over_locked(db);
     if (db->tidy || is_tidy) {
-        if (epoch_has_waiting())
+        if (has_garbage_locked(db))
             (void)cond_wait_for(&db->work_cond, &db->mu, TICK_NS);
         else
             cond_wait(&db->work_cond, &db->mu);
@@ -675,15 +702,15 @@ static void background_loop(struct nokv_db *db, bool quick)
             soft_error_set_locked(db, status);
         else if (quick)
             cond_wait(&db->log_cond, &db->mu);
-        else if (epoch_has_waiting() && !has_looked) {
-            mutex_unlock(&db->mu);
-            garbage_remove(db);
-            mutex_lock(&db->mu);
+        else if (!has_looked && has_garbage_locked(db)) {
+            garbage_remove_locked(db);
             has_looked = true;
         } else {
             wait_for_work_locked(db);
             has_looked = false;
         }
+        if (status != NOKV_OK && !quick && has_garbage_locked(db))
+            garbage_remove_locked(db);         /* room and memory are what it may be short of */
         if (status != NOKV_OK && !db->closing) /* retried when a writer needs it, or in a second */
             (void)cond_wait_for(quick ? &db->log_cond : &db->work_cond, &db->mu, TICK_NS);
     }
@@ -846,6 +873,8 @@ nokv_status nokv_wait_idle(nokv_db *db)
         cond_wait(&db->state_cond, &db->mu);
         status = background_status_locked(db);
     }
+    while (db->garbage_running > 0) /* without waking anybody: a reader may hold it up */
+        cond_wait(&db->state_cond, &db->mu);
     mutex_unlock(&db->mu);
     garbage_remove(db); /* what an iterator was the last to hold */
     arena_pool_trim(&db->pool);

@@ -360,7 +360,7 @@ static enum nokv_status memtables_check(struct nokv_db *db)
 
 static enum nokv_status state_check_locked(struct nokv_db *db)
 {
-    while (db->jobs_running > 0 || db->installing || db->making_segment)
+    while (db->jobs_running > 0 || db->garbage_running > 0 || db->installing || db->making_segment)
         cond_wait(&db->state_cond, &db->mu);
     if (!db->has_log_thread)
         TRY(holds_check(db));

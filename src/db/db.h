@@ -13,8 +13,9 @@
  *   ahead.c       values that an iterator reads ahead    dump.c, verify.c  inspection
  *   check.c       what must hold between two calls
  *
- * Locks, in the order in which they may be taken: write_mu, mu, sync_mu, obsolete_mu. Readers take none of them: they
- * see one immutable `struct view`, published in `view` and reclaimed with epochs.
+ * Locks, in the order in which they may be taken: write_mu, mu, sync_mu, obsolete_mu. Gets take none of them: they
+ * see one immutable `struct view`, published in `view` and reclaimed with epochs. Iterators neither, but for `mu` when
+ * one ends that was the last to hold a view.
  *
  * Who may touch what is said at each group of fields.
  */
@@ -124,11 +125,12 @@ struct nokv_db {
     uint64_t log_number;  /* logs below it may go */
     uint64_t flushed_seq; /* all writes up to it are in tables; the first log in use begins behind it */
     bool installing, flushing, level0_busy, closing, manual;
-    bool seals_eagerly;    /* somebody syncs: old logs become durable at once, not only when that is wanted */
-    bool seal_wanted;      /* somebody waits until all old logs are durable */
-    bool tidy;             /* the writes pause: merge level 0 sooner; until the next rotation */
-    uint64_t tick_seq;     /* visible_seq when a background thread last ran out of work */
-    uint64_t merged_reads; /* reads_weighed() when level 0 was last merged */
+    uint32_t garbage_running; /* threads that end what nobody sees, outside of a job */
+    bool seals_eagerly;       /* somebody syncs: old logs become durable at once, not only when that is wanted */
+    bool seal_wanted;         /* somebody waits until all old logs are durable */
+    bool tidy;                /* the writes pause: merge level 0 sooner; until the next rotation */
+    uint64_t tick_seq;        /* visible_seq when a background thread last ran out of work */
+    uint64_t merged_reads;    /* reads_weighed() when level 0 was last merged */
     uint32_t compactions_running;
     uint32_t jobs_running;
     enum nokv_status soft_error; /* background work failed for want of space or memory; retried */

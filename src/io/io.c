@@ -259,7 +259,7 @@ static int64_t write_durable_once(struct io_file *file, const void *data, size_t
     uint64_t begin = file->io->ops->now_ns(file->io);
     int64_t n = file->ops->write_durable(file, data, size, off);
     if (n == -EOPNOTSUPP || n == -EINTR)
-        return n; /* declined before it did anything: what is done instead is counted */
+        return n; /* declined before anything was synced: what is done instead is counted */
     io_count_call(file->io, file->component, IO_OP_SYNC, begin, n < 0 ? n : 0);
     if (n > 0)
         io_count_bytes(file->io, file->component, IO_OP_WRITE, (uint64_t)n);

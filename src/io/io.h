@@ -101,6 +101,7 @@ enum {
     IO_WRITE = 2,     /* may be written */
     IO_CREATE = 4,    /* must not exist yet (EXISTS otherwise) */
     IO_SCAN_ONCE = 8, /* will be read through once: large read-ahead, do not keep what was not cached (RWF_DONTCACHE) */
+    IO_TWO_STEP_SYNC = 16, /* a durable write is a write and a sync, with IO_URING in one submission; not RWF_DSYNC */
 };
 
 /* A call that does not fit the flags is INVALID: reading needs IO_READ, writing and sizing IO_WRITE. IO_MMAP with
@@ -120,7 +121,8 @@ enum nokv_status io_pread(struct io_file *file, void *buffer, size_t size, uint6
 enum nokv_status io_pread_exact(struct io_file *file, void *buffer, size_t size, uint64_t off) MUST_CHECK;
 /* All of it or an error; after an error any part may have been written. */
 enum nokv_status io_pwrite(struct io_file *file, const void *data, size_t size, uint64_t off) MUST_CHECK;
-/* Write and be durable on return, size included: one RWF_DSYNC write where the kernel has it, else write and sync. */
+/* Write and be durable on return, size included: one RWF_DSYNC write where the kernel has it, else write and sync.
+ * After the first failure the caller must never try again. */
 enum nokv_status io_pwrite_durable(struct io_file *file, const void *data, size_t size, uint64_t off) MUST_CHECK;
 /* Data and size are durable on return (fdatasync). After the first failure the caller must never try again. */
 enum nokv_status io_sync(struct io_file *file) MUST_CHECK;

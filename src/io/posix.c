@@ -215,7 +215,7 @@ int posix_file_open(struct posix_file *file, const char *path, unsigned flags)
         return -errno;
     file->file.ops = &posix_ops;
     file->file.model = IO_STD;
-    atomic_init(&file->can_dsync, true);
+    atomic_init(&file->can_dsync, (flags & IO_TWO_STEP_SYNC) == 0);
     atomic_init(&file->can_dontcache, (flags & IO_SCAN_ONCE) != 0);
     if (flags & IO_SCAN_ONCE)
         (void)posix_fadvise(file->fd, 0, 0, POSIX_FADV_SEQUENTIAL); /* doubles the read-ahead */

@@ -165,12 +165,13 @@ static void reap(struct io_uring *ring, int64_t *results, unsigned count)
 
 /*
  * Submit the `count` prepared entries and wait for them. `results` were set to -EAGAIN and stay so for what the kernel
- * did not take; the ring is gone then.
+ * did not take; the ring is gone then. `linked`: what is not taken together is not submitted alone, where nothing would
+ * hold it back.
  */
-static void ring_run(struct io_uring *ring, int64_t *results, unsigned count)
+static void ring_run(struct io_uring *ring, int64_t *results, unsigned count, bool linked)
 {
     int rc = 0;
-    while (io_uring_sq_ready(ring) > 0 && (rc >= 0 || rc == -EINTR))
+    while (io_uring_sq_ready(ring) > (linked ? count - 1 : 0) && (rc >= 0 || rc == -EINTR))
         rc = io_uring_submit_and_wait(ring, count);
     unsigned left = io_uring_sq_ready(ring);
     reap(ring, results, count - left);
@@ -183,7 +184,7 @@ static int64_t ring_run_one(struct io_uring *ring, struct io_uring_sqe *sqe)
 {
     int64_t result = -EAGAIN;
     io_uring_sqe_set_data64(sqe, 0);
-    ring_run(ring, &result, 1);
+    ring_run(ring, &result, 1, false);
     return result;
 }
 
@@ -232,12 +233,39 @@ static int64_t uring_write(struct io_file *file, const void *data, size_t size, 
     return n == -EAGAIN ? posix_write(file, data, size, off) : n;
 }
 
+/*
+ * A write and a sync that the kernel begins when the write is through, as one submission. -EOPNOTSUPP when no sync was
+ * begun: the dispatcher writes again and syncs. What a sync that was begun says is final [I2].
+ */
+static int64_t write_then_sync(struct io_uring *ring, int fd, const void *data, size_t size, uint64_t off)
+{
+    int64_t results[2] = {-EAGAIN, -EAGAIN};
+    struct io_uring_sqe *write = io_uring_get_sqe(ring), *sync = io_uring_get_sqe(ring);
+    io_uring_prep_write(write, fd, data, (unsigned)size, off);
+    io_uring_sqe_set_data64(write, 0);
+    write->flags |= IOSQE_IO_LINK;
+    io_uring_prep_fsync(sync, fd, IORING_FSYNC_DATASYNC);
+    io_uring_sqe_set_data64(sync, 1);
+    ring_run(ring, results, 2, true);
+    bool is_whole = results[0] == (int64_t)size, was_taken = thread_ring_state == RING_READY;
+    if (was_taken && is_whole && results[1] == 0)
+        return results[0];
+    if (was_taken && (is_whole || results[1] != -ECANCELED)) /* a sync was begun, or should have been: not again */
+        return results[1] >= 0 || results[1] == -ECANCELED || results[1] == -EINTR || results[1] == -EOPNOTSUPP
+                   ? -EIO
+                   : results[1];
+    bool is_left = results[0] >= 0 || is_left_to_plain_call(results[0]);
+    return is_left ? -EOPNOTSUPP : results[0];
+}
+
 static int64_t uring_write_durable(struct io_file *file, const void *data, size_t size, uint64_t off)
 {
     struct posix_file *p = CONTAINER_OF(file, struct posix_file, file);
     struct io_uring *ring = ring_get();
-    if (ring == NULL || !atomic_load_explicit(&p->can_dsync, memory_order_relaxed))
+    if (ring == NULL)
         return posix_write_durable(file, data, size, off);
+    if (!atomic_load_explicit(&p->can_dsync, memory_order_relaxed))
+        return size > transfer_size(size) ? -EOPNOTSUPP : write_then_sync(ring, p->fd, data, size, off);
     struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
     io_uring_prep_write(sqe, p->fd, data, transfer_size(size), off);
     sqe->rw_flags = RWF_DSYNC;
@@ -329,7 +357,7 @@ bool uring_read_batch(struct io *io, struct io_read_request *const *requests, in
     }
     uint64_t begin = io->ops->now_ns(io);
     if (prepared > 0)
-        ring_run(ring, results, prepared);
+        ring_run(ring, results, prepared, false);
     io_count_call(io, requests[0]->file->component, IO_OP_READ, begin, 0);
     for (size_t i = 0; i < count; i++) {
         results[i] = direct_read_land(&plans[i], is_left_to_plain_call(results[i]) ? -EAGAIN : results[i]);

@@ -284,8 +284,10 @@ static void part_run(struct part *p)
 
 static void *part_main(void *arg)
 {
-    thread_lower_priority();
-    part_run(arg);
+    struct part *p = arg;
+    if (!p->job->is_waited_for)
+        thread_lower_priority();
+    part_run(p);
     return NULL;
 }
 

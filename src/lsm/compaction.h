@@ -20,6 +20,7 @@ struct compaction_job {
     struct memtable *memtable;              /* flush */
     uint32_t threads_max;                   /* compaction: parts that may run side by side, each in a thread of lower
                                                priority; 0: one part, in the calling thread */
+    bool is_waited_for;                     /* compaction: its threads have the priority of the caller */
     _Atomic bool *cancel;                   /* when it becomes true: stop with ABORTED */
     /* out */
     struct table **outputs; /* opened, in key order; one reference each is the job's */

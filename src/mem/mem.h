@@ -22,11 +22,11 @@ struct memtable;
  * it; NULL: none. */
 enum nokv_status memtable_create(size_t size_hint, struct arena_pool *pool, struct memtable **out_memtable) MUST_CHECK;
 void memtable_ref(struct memtable *m);
-/* NULL is accepted. REQUIRES: outside of epoch sections. So does destroying an iterator. */
+/* NULL is accepted. */
 void memtable_unref(struct memtable *m);
 /* As pinned_pin; REQUIRES: registered, and an epoch section or a reference keeps it alive. */
 void memtable_pin(struct memtable *m);
-/* Any thread. The last one, after the last reference, frees the memtable here. */
+/* Any thread. The last one, after the last reference, has the memtable freed by the next epoch_reclaim(). */
 void memtable_unpin(struct memtable *m);
 
 /* Add one entry. NO_MEMORY leaves it unchanged. REQUIRES: serialised; no entry with this key and tag exists. Tags of

@@ -97,7 +97,8 @@ uint64_t sst_reader_warm_bytes(const struct sst_reader *r); /* of filter and ind
 /* Does it copy, so that lookups have a holder and iterators must_release? */
 bool sst_reader_is_copied(const struct sst_reader *r);
 void sst_reader_ref(struct sst_reader *r);
-/* The last one unmaps, once no pin is left; `r` may live on as long as pins do. NULL is accepted. */
+/* After the last one it is unmapped by an epoch_reclaim(), once no pin is left; `r` may live on as long as pins do.
+ * NULL is accepted. */
 void sst_reader_unref(struct sst_reader *r);
 void sst_reader_pin(struct sst_reader *r);
 void sst_reader_unpin(struct sst_reader *r);

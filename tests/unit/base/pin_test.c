@@ -77,10 +77,13 @@ static void last_unpin_destroys(void **state)
     pinned_unpin(&t->pinned);
     reclaim();
     assert_int_equal(destroyed_count(), before);
+    assert_true(epoch_has_waiting()); /* whoever reclaims now and then has to go on looking */
     pinned_unpin(&t->pinned);
     assert_int_equal(destroyed_count(), before);
+    assert_true(epoch_has_waiting());
     reclaim();
     assert_int_equal(destroyed_count(), before + 1);
+    assert_false(epoch_has_waiting());
 }
 
 static _Atomic int stage;

@@ -93,6 +93,63 @@ static void test_scan_once(void **state)
     bed_close(&b);
 }
 
+/* ---- a write and its sync -------------------------------------------------------------------------------------- */
+
+/* Two steps, one call, counted as one; and an error of the first one is the caller's, with nothing synced. */
+static void test_two_step_sync(void **state)
+{
+    (void)state;
+    struct bed b;
+    struct io_file *f = NULL, *full = NULL;
+    char path[300];
+    uint8_t found[5000];
+    bed_open(&b);
+    need_uring(&b);
+    snprintf(path, sizeof path, "%s/two", b.dir);
+    OK(io_open(b.io, path, IO_WAL, IO_URING, IO_READ | IO_WRITE | IO_CREATE | IO_TWO_STEP_SYNC, &f));
+    assert_int_equal(io_file_model(f), IO_URING);
+    const struct io_component_stats *stats = io_component_stats(b.io, IO_WAL);
+    OK(io_pwrite_durable(f, data, 3000, 0));
+    OK(io_pwrite_durable(f, data + 3000, 2000, 3000));
+    assert_int_equal(stats->ops[IO_OP_SYNC].calls, 2);
+    assert_int_equal(stats->ops[IO_OP_WRITE].calls, 0);
+    assert_int_equal(stats->ops[IO_OP_WRITE].bytes, 5000);
+    OK(io_pread_exact(f, found, sizeof found, 0));
+    assert_memory_equal(found, data, sizeof found);
+    OK(io_close(f));
+    OK(io_open(b.io, "/dev/full", IO_WAL, IO_URING, IO_READ | IO_WRITE | IO_TWO_STEP_SYNC, &full));
+    assert_int_equal(io_pwrite_durable(full, data, 100, 0), NOKV_ERR_NO_SPACE);
+    OK(io_close(full));
+    bed_close(&b);
+}
+
+static struct bed linked;
+
+static void break_ring_at_pair(const char *dir)
+{
+    struct io_file *f = NULL;
+    char path[300];
+    uint8_t found[100];
+    snprintf(path, sizeof path, "%s/pair", dir);
+    CHECK_OK(io_open(linked.io, path, IO_WAL, IO_URING, IO_READ | IO_WRITE | IO_CREATE | IO_TWO_STEP_SYNC, &f));
+    CHECK_OK(io_pwrite_durable(f, data, 50, 0));
+    syscall_fails(SYS_io_uring_enter, EBUSY);
+    CHECK_OK(io_pwrite_durable(f, data + 50, 50, 50)); /* by plain calls: neither of the two was begun */
+    CHECK_OK(io_pread_exact(f, found, 100, 0));
+    CHECK(memcmp(found, data, 100) == 0);
+    CHECK_OK(io_close(f));
+}
+
+/* A ring that takes neither of the two leaves both to plain calls. */
+static void test_two_step_sync_without_ring(void **state)
+{
+    (void)state;
+    bed_open(&linked);
+    need_uring(&linked);
+    child_passes(break_ring_at_pair, linked.dir);
+    bed_close(&linked);
+}
+
 /* ---- refusals ------------------------------------------------------------------------------------------------- */
 
 static void use_refused(const char *dir, const char *reason)
@@ -288,6 +345,8 @@ int main(void)
         cmocka_unit_test(test_scan_once),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_broken_ring),
+        cmocka_unit_test(test_two_step_sync),
+        cmocka_unit_test(test_two_step_sync_without_ring),
         cmocka_unit_test(test_fork),
         cmocka_unit_test(test_threads),
         cmocka_unit_test(test_group_with_reads_behind_the_end),
