@@ -6,8 +6,8 @@
  */
 #include "engines/engine.h"
 
-extern const struct engine engine_nokv, engine_nokv_4k, engine_nokv_2m, engine_lmdb, engine_leveldb, engine_rocksdb,
-    engine_rocksdb_mmap, engine_rocksdb_blob, engine_wiredtiger, engine_wiredtiger_lsm;
+extern const struct engine engine_nokv, engine_nokv_4k, engine_nokv_2m, engine_nokv_tables, engine_lmdb, engine_leveldb,
+    engine_rocksdb, engine_rocksdb_mmap, engine_rocksdb_blob, engine_wiredtiger, engine_wiredtiger_lsm;
 
 const struct engine *const engines_built[] = {
 #ifdef BENCH_HAVE_NOKV
@@ -31,6 +31,7 @@ const struct engine *const engines_built[] = {
 #ifdef BENCH_HAVE_NOKV
     &engine_nokv_4k,
     &engine_nokv_2m,
+    &engine_nokv_tables,
 #endif
     (const struct engine *)0,
 };

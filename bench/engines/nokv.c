@@ -25,7 +25,9 @@ static void check(nokv_status status, const char *what)
         bench_die("nokv: %s: %s: %s", what, nokv_status_name(status), nokv_error_message());
 }
 
-static void *open_with(const struct engine_config *config, nokv_huge_pages huge_pages)
+enum { IN_TABLES_BYTES = 16 << 10 }; /* of nokv-tables: values below stay in tables */
+
+static void *open_with(const struct engine_config *config, nokv_huge_pages huge_pages, uint32_t separation_min)
 {
     nokv_options options;
     nokv_options_init(&options);
@@ -34,6 +36,7 @@ static void *open_with(const struct engine_config *config, nokv_huge_pages huge_
     options.filter_bits_per_key = config->filter_bits;
     options.sync = config->durable ? NOKV_SYNC_COMMIT : NOKV_SYNC_NONE;
     options.huge_pages = huge_pages;
+    options.value_separation_min = separation_min;
     nokv_db *db;
     check(nokv_open(config->dir, &options, &db), "open");
     return db;
@@ -41,17 +44,22 @@ static void *open_with(const struct engine_config *config, nokv_huge_pages huge_
 
 static void *nk_open(const struct engine_config *config)
 {
-    return open_with(config, NOKV_HUGE_PAGES_DEFAULT);
+    return open_with(config, NOKV_HUGE_PAGES_DEFAULT, 0);
 }
 
 static void *nk_open_4k(const struct engine_config *config)
 {
-    return open_with(config, NOKV_HUGE_PAGES_OFF);
+    return open_with(config, NOKV_HUGE_PAGES_OFF, 0);
 }
 
 static void *nk_open_2m(const struct engine_config *config)
 {
-    return open_with(config, NOKV_HUGE_PAGES_ON);
+    return open_with(config, NOKV_HUGE_PAGES_ON, 0);
+}
+
+static void *nk_open_tables(const struct engine_config *config)
+{
+    return open_with(config, NOKV_HUGE_PAGES_DEFAULT, IN_TABLES_BYTES);
 }
 
 static void nk_close(void *db)
@@ -222,7 +230,7 @@ static void nk_entry(void *session, struct bytes *out_key, struct bytes *out_val
     .seek_back = nk_seek_back, .next = nk_next, .prev = nk_prev, .key = nk_key, .entry = nk_entry,                 \
     .scan_done = nk_scan_done
 
-extern const struct engine engine_nokv, engine_nokv_4k, engine_nokv_2m;
+extern const struct engine engine_nokv, engine_nokv_4k, engine_nokv_2m, engine_nokv_tables;
 const struct engine engine_nokv = {
     .name = "nokv",
     .terms =
@@ -243,5 +251,11 @@ const struct engine engine_nokv_2m = {
     .name = "nokv-2m",
     .terms = "as nokv, with huge_pages = NOKV_HUGE_PAGES_ON",
     .open = nk_open_2m,
+    NK_FUNCTIONS,
+};
+const struct engine engine_nokv_tables = {
+    .name = "nokv-tables",
+    .terms = "as nokv, with value_separation_min = 16384: smaller values are in tables",
+    .open = nk_open_tables,
     NK_FUNCTIONS,
 };
