@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <time.h>
 
@@ -82,11 +83,15 @@ enum nokv_status thread_create(pthread_t *out_thread, const char *name, void *(*
     sigdelset(&all, SIGBUS);
     sigdelset(&all, SIGSEGV);
     ASSERT(pthread_sigmask(SIG_SETMASK, &all, &before) == 0);
+    /* A thread begins with the name of the one that made it. Naming it afterwards opens and writes a file. */
+    char own_name[16];
+    bool is_named = prctl(PR_GET_NAME, own_name) == 0 && prctl(PR_SET_NAME, name) == 0;
     int rc = pthread_create(out_thread, NULL, fn, arg);
+    if (is_named)
+        (void)prctl(PR_SET_NAME, own_name);
     ASSERT(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);
     if (rc != 0)
         return FAIL_ERRNO(rc, "could not start thread %s", name);
-    (void)pthread_setname_np(*out_thread, name);
     return NOKV_OK;
 }
 

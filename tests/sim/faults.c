@@ -153,23 +153,28 @@ void faults_tick(struct run *run)
 
 /* ---- looking --------------------------------------------------------------------------------------------------- */
 
-static void planned_happened(struct run *run)
+/* Take away what is planned, and find out whether it has happened. Clearing is a switch point: another client may do
+ * the same meanwhile, and then it was the one who cleared. */
+static void plan_end(struct run *run)
 {
     struct faults *f = &run->faults;
-    happened(run, f->planned);
-    f->has_failed = true;
-    f->sync_failed |= f->op == IO_OP_SYNC; /* the disk forgets what was not synced, as Linux may */
+    enum fault planned = f->planned;
+    enum io_op op = f->op;
+    bool has_happened = sim_fail_clear(run->sim) && planned != FAULT_COUNT; /* first: nobody plans anew before */
     f->planned = FAULT_COUNT;
+    if (!has_happened)
+        return;
+    happened(run, planned);
+    f->has_failed = true;
+    f->sync_failed |= op == IO_OP_SYNC; /* the disk forgets what was not synced, as Linux may */
 }
 
 void faults_look(struct run *run)
 {
     struct faults *f = &run->faults;
     bool failed = sim_failed(run->sim); /* another client may look, and plan anew, while this one asks */
-    if (failed && f->planned != FAULT_COUNT) {
-        (void)sim_fail_clear(run->sim); /* first: as long as something is planned nobody plans anew */
-        planned_happened(run);
-    }
+    if (failed && f->planned != FAULT_COUNT)
+        plan_end(run);
     if (!f->is_suspended && f->memory_at != UINT64_MAX && mem_alloc_count() > f->memory_at) {
         happened(run, FAULT_MEMORY);
         f->has_failed = true;
@@ -200,12 +205,10 @@ void faults_begin_life(struct run *run, bool is_quiet)
 void faults_end(struct run *run)
 {
     faults_look(run);
-    if (sim_fail_clear(run->sim) && run->faults.planned != FAULT_COUNT) /* since that look */
-        planned_happened(run);
+    plan_end(run); /* since that look */
     sim_set_capacity(run->sim, 0);
     mem_fail_after(UINT64_MAX);
     sched_fail_create(0);
-    run->faults.planned = FAULT_COUNT;
     run->faults.memory_at = UINT64_MAX;
     run->faults.disk_is_full = false;
 }

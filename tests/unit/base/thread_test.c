@@ -2,6 +2,7 @@
 /* Mutexes, conditions and the clock. */
 #include "base/thread.h"
 
+#include <sys/prctl.h>
 #include <sys/resource.h>
 
 #include "test.h"
@@ -32,6 +33,26 @@ static void mutex_excludes(void **state)
     for (int i = 0; i < 3; i++)
         thread_join(threads[i]);
     assert_int_equal(counter, 15000);
+}
+
+static void *tell_name(void *arg)
+{
+    (void)prctl(PR_GET_NAME, arg);
+    return NULL;
+}
+
+/* A thread has its name from its first instruction on, and the one that made it keeps its own. */
+static void threads_have_names(void **state)
+{
+    (void)state;
+    pthread_t thread;
+    char before[16], after[16], name[16] = "";
+    (void)prctl(PR_GET_NAME, before);
+    OK(thread_create(&thread, "fifteen-letters", tell_name, name));
+    thread_join(thread);
+    (void)prctl(PR_GET_NAME, after);
+    assert_string_equal(name, "fifteen-letters");
+    assert_string_equal(after, before);
 }
 
 static void *lower_priority(void *arg)
@@ -102,9 +123,8 @@ int main(void)
     mutex_init(&mu);
     cond_init(&changed);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(mutex_excludes),
-        cmocka_unit_test(priority_is_the_threads_own),
-        cmocka_unit_test(conditions_wake),
+        cmocka_unit_test(mutex_excludes),     cmocka_unit_test(priority_is_the_threads_own),
+        cmocka_unit_test(threads_have_names), cmocka_unit_test(conditions_wake),
         cmocka_unit_test(waits_end),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
