@@ -260,6 +260,17 @@ static void garbage_remove(struct nokv_db *db)
     background_unlink_obsolete(db);
 }
 
+/* The same by a caller of the API. What it leaves (values may be held) is the threads' to look after, which may sleep.
+ */
+static void garbage_remove_by_caller(struct nokv_db *db)
+{
+    garbage_remove(db);
+    mutex_lock(&db->mu);
+    if (has_garbage_locked(db))
+        background_wake_locked(db);
+    mutex_unlock(&db->mu);
+}
+
 /* The same outside of a job; lets go of the lock meanwhile. */
 static void garbage_remove_locked(struct nokv_db *db)
 {
@@ -876,7 +887,7 @@ nokv_status nokv_wait_idle(nokv_db *db)
     while (db->garbage_running > 0) /* without waking anybody: a reader may hold it up */
         cond_wait(&db->state_cond, &db->mu);
     mutex_unlock(&db->mu);
-    garbage_remove(db); /* what an iterator was the last to hold */
+    garbage_remove_by_caller(db); /* what an iterator was the last to hold */
     arena_pool_trim(&db->pool);
     return status;
 }
@@ -926,7 +937,7 @@ nokv_status nokv_compact_range(nokv_db *db, const void *first, size_t first_size
     background_wake_locked(db);
     mutex_unlock(&db->mu);
     job_deinit(&job);
-    garbage_remove(db);
+    garbage_remove_by_caller(db);
     return status;
 }
 
