@@ -48,6 +48,7 @@ static inline void pinned_ref(struct pinned_object *o)
     ASSERT(before > 0);
 }
 
+/* Any thread, whatever it holds: nothing is destroyed here. */
 void pinned_unref(struct pinned_object *o);
 
 /* REQUIRES: the thread is registered; a reference or an epoch section in which `o` was reachable keeps it alive. */

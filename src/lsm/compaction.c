@@ -372,8 +372,8 @@ static size_t parts_cut(struct compaction_job *job, const struct samples *sample
     return count;
 }
 
-/* Readers and writers need the processors more than a merge: with two of each, gets beside a merge are a quarter faster
- * and the merge as much slower (docs/benchmarks.md, YCSB D). */
+/* Readers and writers need the processors more than a merge: on two of them, gets beside one are a quarter faster
+ * (docs/benchmarks.md, YCSB D). */
 static void parts_run(struct part *parts, size_t count)
 {
     pthread_t threads[PARTS_MAX];
