@@ -165,10 +165,12 @@ void oracle_all_synced(struct oracle *o)
         o->histories[w].synced = o->histories[w].acknowledged;
 }
 
-void oracle_survive(struct oracle *o, const struct window *w)
+bool oracle_survive(struct oracle *o, const struct window *w)
 {
+    bool has_lost = false;
     for (uint32_t i = 0; i < WRITERS_MAX; i++) {
         struct history *h = &o->histories[i];
+        has_lost |= h->started > w->high[i];
         while (h->started > w->high[i])
             newest_forget(h);
         o->moment++;
@@ -176,6 +178,7 @@ void oracle_survive(struct oracle *o, const struct window *w)
             h->writes[n].acknowledged = o->moment;
         h->acknowledged = h->synced = h->started;
     }
+    return has_lost;
 }
 
 /* ---- windows --------------------------------------------------------------------------------------------------- */

@@ -95,7 +95,8 @@ static void life_open(struct run *run)
     examine_window(run, CRASH_KILL, &w);
     workload_check_all(run, run->db, NULL, &w, false, "after an open", &w);
     examine_wait(run);
-    oracle_survive(&run->oracle, &w);
+    if (oracle_survive(&run->oracle, &w))
+        sim_destroy(TAKE(run->earlier)); /* its files may hold what never happened, and whole */
     run->is_uncertain = false;
 }
 
