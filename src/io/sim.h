@@ -61,6 +61,8 @@ void sim_fail(struct sim *sim, enum io_op op, enum io_component component, uint6
 bool sim_fail_clear(struct sim *sim); /* has it failed an operation? */
 /* Did the planned failure happen? */
 bool sim_failed(const struct sim *sim);
+/* How many operations plans for `op` have failed since the disk was made. Takes no lock, and so is no switch point. */
+uint64_t sim_failures(const struct sim *sim, enum io_op op);
 void sim_set_capacity(struct sim *sim, uint64_t bytes);
 /* What io_memory_get answers from now on, at first SIM_MEMORY_BYTES of a "machine" without a limit. `source` is static.
  * REQUIRES: limit_bytes <= total_bytes. */

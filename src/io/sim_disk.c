@@ -253,6 +253,11 @@ bool sim_failed(const struct sim *sim)
     return has_failed;
 }
 
+uint64_t sim_failures(const struct sim *s, enum io_op op)
+{
+    return atomic_load_explicit(&s->failures[op], memory_order_relaxed); /* a counter */
+}
+
 void sim_set_capacity(struct sim *s, uint64_t bytes)
 {
     mutex_lock(&s->mu);

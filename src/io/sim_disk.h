@@ -111,6 +111,7 @@ struct sim {
     unsigned ios;
     /* atomic, relaxed: read without the mutex */
     _Atomic uint64_t clock_ns;
+    _Atomic uint64_t failures[IO_OP_COUNT + 1]; /* by the kind that was planned; IO_OP_COUNT: any */
 };
 
 uint64_t sim_draw(uint64_t *state);

@@ -63,14 +63,16 @@ static bool plan_matches(const struct sim_plan *p, enum io_op op, enum io_op als
            (p->component == IO_COMPONENT_COUNT || p->component == component);
 }
 
-static int plan_check(struct sim_plan *p, enum io_op op, enum io_op also, enum io_component component)
+static int plan_check(struct sim *s, enum io_op op, enum io_op also, enum io_component component)
 {
+    struct sim_plan *p = &s->plan;
     if (!plan_matches(p, op, also, component))
         return 0;
     if (p->countdown > 1) {
         p->countdown--;
         return 0;
     }
+    atomic_fetch_add_explicit(&s->failures[p->op], 1, memory_order_relaxed); /* a counter */
     p->has_failed = true;
     p->is_set = p->is_sticky;
     return -p->err;
@@ -85,7 +87,7 @@ static int step_as(struct sim *s, enum io_op op, enum io_op also, enum io_compon
     s->steps++;
     /* relaxed: a clock of tests */
     atomic_fetch_add_explicit(&s->clock_ns, s->options.step_ns, memory_order_relaxed);
-    return plan_check(&s->plan, op, also, component);
+    return plan_check(s, op, also, component);
 }
 
 static int step(struct sim *s, enum io_op op, enum io_component component)

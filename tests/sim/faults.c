@@ -80,9 +80,9 @@ static void disk_plan(struct run *run)
     if (f == NULL)
         return;
     enum io_component component = draw(run, 2) ? IO_COMPONENT_COUNT : (enum io_component)draw(run, IO_COMPONENT_COUNT);
-    run->faults.planned = f->fault;
-    run->faults.op = f->ops[draw(run, f->op_count)];
-    sim_fail(run->sim, run->faults.op, component, 1 + draw(run, 1ull << draw(run, AHEAD_BITS)), f->err, false);
+    enum io_op op = f->ops[draw(run, f->op_count)];
+    run->faults.planned = f->fault; /* first: the disk is a switch point */
+    sim_fail(run->sim, op, component, 1 + draw(run, 1ull << draw(run, AHEAD_BITS)), f->err, false);
     run->report->totals.drawn[f->fault]++;
     sched_trace("is planned: %s", names[f->fault]);
 }
@@ -153,28 +153,34 @@ void faults_tick(struct run *run)
 
 /* ---- looking --------------------------------------------------------------------------------------------------- */
 
-/* Take away what is planned, and find out whether it has happened. Clearing is a switch point: another client may do
- * the same meanwhile, and then it was the one who cleared. */
-static void plan_end(struct run *run)
+static uint64_t failures(const struct run *run)
+{
+    uint64_t n = 0;
+    for (int op = 0; op <= IO_OP_COUNT; op++)
+        n += sim_failures(run->sim, (enum io_op)op);
+    return n;
+}
+
+/* No switch point, so that no other client looks or plans meanwhile. */
+static void disk_look(struct run *run)
 {
     struct faults *f = &run->faults;
-    enum fault planned = f->planned;
-    enum io_op op = f->op;
-    bool has_happened = sim_fail_clear(run->sim) && planned != FAULT_COUNT; /* first: nobody plans anew before */
-    f->planned = FAULT_COUNT;
-    if (!has_happened)
+    uint64_t now = failures(run), syncs = sim_failures(run->sim, IO_OP_SYNC);
+    if (now == f->failures)
         return;
-    happened(run, planned);
+    if (f->planned != FAULT_COUNT)
+        happened(run, f->planned);
+    f->planned = FAULT_COUNT;
     f->has_failed = true;
-    f->sync_failed |= op == IO_OP_SYNC; /* the disk forgets what was not synced, as Linux may */
+    f->sync_failed |= syncs > f->sync_failures; /* the disk forgets what was not synced, as Linux may */
+    f->failures = now;
+    f->sync_failures = syncs;
 }
 
 void faults_look(struct run *run)
 {
     struct faults *f = &run->faults;
-    bool failed = sim_failed(run->sim); /* another client may look, and plan anew, while this one asks */
-    if (failed && f->planned != FAULT_COUNT)
-        plan_end(run);
+    disk_look(run);
     if (!f->is_suspended && f->memory_at != UINT64_MAX && mem_alloc_count() > f->memory_at) {
         happened(run, FAULT_MEMORY);
         f->has_failed = true;
@@ -199,13 +205,16 @@ void faults_begin_life(struct run *run, bool is_quiet)
                                   .enabled = is_quiet ? 0 : run->config.faults & (uint32_t)test_random(&random),
                                   .planned = FAULT_COUNT,
                                   .creations_failed = counts.failed_creations,
+                                  .failures = failures(run),
+                                  .sync_failures = sim_failures(run->sim, IO_OP_SYNC),
                                   .memory_at = UINT64_MAX};
 }
 
 void faults_end(struct run *run)
 {
+    sim_fail_clear(run->sim);
     faults_look(run);
-    plan_end(run); /* since that look */
+    run->faults.planned = FAULT_COUNT;
     sim_set_capacity(run->sim, 0);
     mem_fail_after(UINT64_MAX);
     sched_fail_create(0);

@@ -104,7 +104,8 @@ void sight_rest_absent(struct sight *v, uint32_t first, uint32_t end);
  * NULL): what is possible. */
 void sight_end(struct sight *v, struct window *out_window);
 
-/* The database came back with at most so many writes: the others never happened; those are durable. Are there others? */
+/* The database came back with at most so many writes: the others never happened; those are durable. Are there others?
+ */
 bool oracle_survive(struct oracle *o, const struct window *w);
 
 #endif

@@ -91,12 +91,12 @@ const char *fault_name(enum fault fault);
 
 struct faults {
     uint64_t random;
-    uint32_t enabled;          /* in this life */
-    enum fault planned;        /* for the disk; FAULT_COUNT: nothing */
-    enum io_op op;             /* of it */
-    uint64_t memory_at;        /* the allocation that fails; UINT64_MAX: none */
-    bool is_suspended;         /* memory_at counts from the resumption on */
-    uint64_t creations_failed; /* of threads, before this life */
+    uint32_t enabled;                 /* in this life */
+    enum fault planned;               /* for the disk; FAULT_COUNT: nothing */
+    uint64_t memory_at;               /* the allocation that fails; UINT64_MAX: none */
+    bool is_suspended;                /* memory_at counts from the resumption on */
+    uint64_t creations_failed;        /* of threads, before this life */
+    uint64_t failures, sync_failures; /* of the disk, that were seen */
     bool disk_is_full;
     /* what has happened in this life */
     bool has_failed;  /* something that callers may hear of */
