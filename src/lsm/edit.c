@@ -279,7 +279,7 @@ static enum nokv_status refs_decode(struct slice payload, const char *where, str
 {
     struct cursor c = {.p = payload.data, .end = payload.data + payload.size};
     size_t capacity = 0;
-    while (c.p && c.p < c.end) {
+    while (c.p < c.end) {
         struct vlog_ref ref = {.segment = take_varint(&c)};
         ref.records = take_varint(&c);
         ref.bytes = take_varint(&c);

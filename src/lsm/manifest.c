@@ -347,11 +347,7 @@ enum nokv_status manifest_append(struct manifest *m, const struct edit *edit)
         return FAIL(TOO_LARGE, "an edit of %zu bytes does not fit a MANIFEST record", m->scratch.size);
     struct slice payload = buf_slice(&m->scratch);
     TRY(rlog_append(m->log, &payload, 1));
-    /* From here on the record may be on the medium: a full disk found by the sync is no reason to try again. */
-    enum nokv_status status = rlog_sync(m->log);
-    if (status == NOKV_ERR_NO_SPACE || status == NOKV_ERR_NO_MEMORY)
-        return FAIL(IO, "the MANIFEST could not be synced: %s", status_message());
-    TRY(status);
+    TRY(rlog_sync(m->log)); /* never NO_SPACE or NO_MEMORY: the record may be on the medium, so nobody tries again */
     /* Without it damage to this edit, the last one, would pass for a torn tail, and its tables for left-overs. The edit
      * is durable: that the mark could not be written is a failure of the next one. */
     (void)!rlog_write_mark(m->log);

@@ -31,12 +31,13 @@ static bool may_be_mark(const uint8_t *header, uint64_t number)
            get_u32(header + RECORD_LENGTH) == RLOG_MARK_PAYLOAD;
 }
 
-/* Is a valid mark in these bytes, which belong at `off`, that covers more than `least`? */
+/* Is a valid mark in these bytes, which belong at `off`, that covers more than `least`? REQUIRES: may_be_mark. */
 static bool take_mark(const struct rlog_reader *r, const uint8_t bytes[RLOG_MARK_SIZE], uint64_t off, uint64_t least,
                       struct found_mark *mark)
 {
     struct record_claim claim;
-    if (!format_claim(bytes, r->id.number, &claim) || !format_record_valid(bytes, &claim, r->id, off))
+    ASSERT(format_claim(bytes, r->id.number, &claim)); /* it looks at less than may_be_mark */
+    if (!format_record_valid(bytes, &claim, r->id, off))
         return false;
     *mark = (struct found_mark){.off = off, .covers = get_u64(bytes + RLOG_RECORD_HEADER)};
     if (mark->covers <= least)

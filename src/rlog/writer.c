@@ -76,14 +76,15 @@ struct rlog_writer {
     uint8_t *piece; /* PIECE_BYTES; made when first needed */
 };
 
-/* A full disk that is met so late (its blocks were not reserved) is no reason to try again: what failed to be written
- * may stand in the ring all the same, whole, and come back. NO_SPACE is for what certainly did not happen. */
+/* A want of space or of memory that is met so late is no reason to try again: what failed to be written may stand in
+ * the ring all the same, whole, and come back. NO_SPACE and NO_MEMORY are for what certainly did not happen. */
 static enum nokv_status poison(struct rlog_writer *w, enum nokv_status status)
 {
     if (status == NOKV_OK)
         return status;
     atomic_store_explicit(&w->failed, true, memory_order_relaxed);
-    return status == NOKV_ERR_NO_SPACE ? FAIL(IO, "%s", status_message()) : status;
+    bool is_soft = status == NOKV_ERR_NO_SPACE || status == NOKV_ERR_NO_MEMORY;
+    return is_soft ? FAIL(IO, "%s", status_message()) : status;
 }
 
 static enum nokv_status check_usable(const struct rlog_writer *w)

@@ -316,6 +316,27 @@ static void test_writer_of_unknown_size(void **state)
     fixture_deinit(&f);
 }
 
+/* The log of a killed process points into a segment that is gone: damage, by the segment's name, also in an open that
+ * changes nothing. */
+static void test_missing_segment_of_a_log(void **state)
+{
+    (void)state;
+    struct fixture f;
+    uint64_t segments[256];
+    char path[PATH_SIZE_MAX];
+    values_init(&f);
+    fixture_open(&f);
+    sized_put(f.db, 1, 1, DIRECT);
+    fixture_kill(&f);
+    assert_int_equal(numbers_of(&f, FILE_VLOG, segments), 1);
+    OK(path_vlog(path, "db", segments[0]));
+    OK(io_unlink(f.io, path));
+    fixture_assert_corrupt(&f, path);
+    f.options.read_only = true;
+    fixture_assert_corrupt(&f, path);
+    fixture_deinit(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -326,6 +347,7 @@ int main(void)
         cmocka_unit_test(test_open_writers_block_nobody),
         cmocka_unit_test(test_batch_of_many_segments),
         cmocka_unit_test(test_writer_of_unknown_size),
+        cmocka_unit_test(test_missing_segment_of_a_log),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -112,8 +112,8 @@ static void test_damaged_older_log(void **state)
     uint64_t logs[256];
     char path[PATH_SIZE_MAX];
     fixture_init(&f);
-    lives(&f, 3, 3);
-    assert_int_equal(numbers_of(&f, FILE_WAL, logs), 3);
+    lives(&f, 4, 3);
+    assert_int_equal(numbers_of(&f, FILE_WAL, logs), 4);
     wal_path(path, logs[1]);
     uint64_t size = 0, refused = 0;
     OK(io_stat(f.io, path, &size));
@@ -132,7 +132,7 @@ static void test_damaged_older_log(void **state)
     }
     assert_true(refused > 100);
     fixture_open(&f);
-    check_keys(&f, 0, 9, 1);
+    check_keys(&f, 0, 12, 1);
     fixture_deinit(&f);
 }
 

@@ -430,6 +430,33 @@ static void test_refused(void **state)
     }
 }
 
+/* A key of as many bytes as one may have is understood; of one more, CORRUPT. */
+static void test_longest_key(void **state)
+{
+    (void)state;
+    static uint8_t key[KEY_SIZE_MAX + 1];
+    for (size_t over = 0; over < 2; over++) {
+        struct edit e = {0}, back = {0};
+        struct buf bytes CLEANUP(buf_deinit) = {0};
+        struct table_desc t = {.number = 5, .file_bytes = 64, .entries = 1, .seq_min = 1, .seq_max = 1};
+        t.smallest = t.largest =
+            (struct ikey){.user = slice_make(key, KEY_SIZE_MAX + over), .tag = key_tag(1, KEY_VALUE)};
+        OK(edit_add_table(&e, 0, &t));
+        OK(edit_encode(&e, &bytes));
+        assert_int_equal(decode(buf_slice(&bytes), &back), over ? NOKV_ERR_CORRUPT : NOKV_OK);
+        edit_deinit(&e);
+        edit_deinit(&back);
+    }
+}
+
+static void test_origin_names(void **state)
+{
+    (void)state;
+    assert_string_equal(segment_origin_name(SEGMENT_COLLECT), "collect");
+    assert_string_equal(segment_origin_name((enum segment_origin)0), "?");
+    assert_string_equal(segment_origin_name((enum segment_origin)9), "?");
+}
+
 /* A table of key a to b, with what it points to given as bytes. */
 static void put_table_with_refs(struct draft *d, const uint8_t *refs, size_t size)
 {
@@ -541,7 +568,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_unknown_fields),   cmocka_unit_test(test_refused),
         cmocka_unit_test(test_values_truncated), cmocka_unit_test(test_refused_refs),
         cmocka_unit_test(test_refused_segments), cmocka_unit_test(test_no_comparator),
-        cmocka_unit_test(test_random_bytes),
+        cmocka_unit_test(test_random_bytes),     cmocka_unit_test(test_longest_key),
+        cmocka_unit_test(test_origin_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -51,11 +51,10 @@ static enum nokv_status append_status(struct disk *d, size_t index)
 }
 
 /* On a full disk an append is refused before anything is written; with space again the writer goes on, and closes. */
-static void test_no_space(void **state)
+static void no_space_check(uint64_t preallocate)
 {
-    (void)state;
     struct disk d;
-    disk_init(&d, 5000);
+    disk_init(&d, preallocate);
     OK(rlog_writer_create(&d.f.options, ".", &d.f.writer));
     sim_set_capacity(d.sim, 16384);
     size_t count = 0;
@@ -76,6 +75,39 @@ static void test_no_space(void **state)
     out = read_log(&d.f, false, d.sizes, COUNT);
     assert_true(out.status == NOKV_OK && out.count == count);
     disk_deinit(&d);
+}
+
+static void test_no_space(void **state)
+{
+    (void)state;
+    no_space_check(5000);
+    no_space_check(1); /* less than any record needs: there is no smaller step to try */
+}
+
+static uint64_t hints(const struct disk *d)
+{
+    return atomic_load(&io_component_stats(d->f.io, IO_WAL)->ops[IO_OP_ADVISE].calls);
+}
+
+/* A log that writes behind has the kernel begin with each mebibyte; one that does not never asks. */
+static void test_write_behind(void **state)
+{
+    (void)state;
+    for (int on = 0; on < 2; on++) {
+        struct disk d;
+        static uint8_t bytes[100 << 10];
+        struct slice part = slice_make(bytes, sizeof bytes);
+        disk_init(&d, 0);
+        OK(rlog_writer_create(&d.f.options, ".", &d.f.writer));
+        rlog_write_behind(d.f.writer, on);
+        for (int i = 0; i < 32; i++) {
+            OK(rlog_append(d.f.writer, &part, 1));
+            OK(rlog_append(d.f.writer, &(struct slice){.data = bytes, .size = 8}, 1)); /* through the ring */
+            OK(rlog_flush(d.f.writer));
+        }
+        assert_int_equal(hints(&d), on ? 2 : 0);
+        disk_deinit(&d);
+    }
 }
 
 /* What the writer reserved is enough to seal a log on a disk that has become full. */
@@ -205,7 +237,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_no_space),          cmocka_unit_test(test_seal_on_full_disk),
         cmocka_unit_test(test_no_space_too_late), cmocka_unit_test(test_every_failing_call),
-        cmocka_unit_test(test_reader_failures),
+        cmocka_unit_test(test_reader_failures),   cmocka_unit_test(test_write_behind),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
