@@ -677,6 +677,17 @@ void background_run_inline(struct nokv_db *db)
     garbage_remove(db);
 }
 
+void background_flush_wait_locked(struct nokv_db *db)
+{
+    if (!db->options.inline_background_work || db->flushing) {
+        cond_wait(&db->state_cond, &db->mu);
+        return;
+    }
+    mutex_unlock(&db->mu);
+    background_run_inline(db);
+    mutex_lock(&db->mu);
+}
+
 /* Nothing is due. With a level 0 that could be tidied, garbage that is only let be while somebody writes, or memory
  * that could be given back, look again in a while: did anybody write? With garbage that a reader holds up, too. */
 static void wait_for_work_locked(struct nokv_db *db)
@@ -810,19 +821,6 @@ static enum nokv_status background_status_locked(struct nokv_db *db)
     return NOKV_OK;
 }
 
-/* Until something has happened to the memtables that wait: a flush under way in another thread (without background
- * threads: in another call), or one of this thread's own. */
-static void flush_wait_locked(struct nokv_db *db)
-{
-    if (!db->options.inline_background_work || db->flushing) {
-        cond_wait(&db->state_cond, &db->mu);
-        return;
-    }
-    mutex_unlock(&db->mu);
-    background_run_inline(db);
-    mutex_lock(&db->mu);
-}
-
 /* Try again what failed before for want of space or memory: only what begins and fails from here on counts. */
 static void soft_error_forget(struct nokv_db *db)
 {
@@ -851,7 +849,7 @@ nokv_status nokv_flush(nokv_db *db)
     background_run_inline(db);
     mutex_lock(&db->mu);
     while (is_unflushed_locked(db, seq) && (status = background_status_locked(db)) == NOKV_OK)
-        flush_wait_locked(db);
+        background_flush_wait_locked(db);
     mutex_unlock(&db->mu);
     return status;
 }

@@ -320,6 +320,9 @@ void background_ask(struct nokv_db *db, _Atomic bool *wish);
 void background_want_memory(void *arg);
 /* Without threads: do what is due now, until nothing is. With threads: does nothing. Takes mu. */
 void background_run_inline(struct nokv_db *db);
+/* Until something has happened to the memtables that wait: a flush under way in another thread (without background
+ * threads: in another call), or one of this thread's own. Releases mu meanwhile. */
+void background_flush_wait_locked(struct nokv_db *db);
 /* Unlink what nobody references any more. Takes obsolete_mu. */
 void background_unlink_obsolete(struct nokv_db *db);
 /* Is it worth a merge to have few sorted runs? Nobody writes, or many have read since the last merge. */

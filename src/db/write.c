@@ -141,7 +141,7 @@ static enum nokv_status wait_for_room_locked(struct nokv_db *db)
         }
         if (begin == 0)
             begin = io_now_ns(db->io);
-        cond_wait(&db->state_cond, &db->mu);
+        background_flush_wait_locked(db);
     }
     if (begin != 0)
         db->stall_ns += io_now_ns(db->io) - begin;

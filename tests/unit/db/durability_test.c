@@ -468,6 +468,42 @@ static void test_log_that_stays(void **state)
     fixture_deinit(&f);
 }
 
+/* As if another call were flushing: it gives up some time after a writer has come to wait for it. */
+static void *foreign_flush_end(void *arg)
+{
+    nokv_db *db = arg;
+    for (int left = 1000; left > 0;) {
+        mutex_lock(&db->mu);
+        left -= db->immutable_count + 1 >= db->options.memtables_max;
+        mutex_unlock(&db->mu);
+        sched_yield();
+    }
+    mutex_lock(&db->mu);
+    db->flushing = false;
+    cond_broadcast(&db->state_cond);
+    mutex_unlock(&db->mu);
+    return NULL;
+}
+
+/* Without background threads, a writer that waits for room while another call flushes does it itself when that call
+ * has given up: nobody else will. */
+static void test_flush_of_another_call(void **state)
+{
+    (void)state;
+    struct fixture f;
+    pthread_t other;
+    scene_init(&f);
+    f.db->flushing = true;
+    assert_int_equal(pthread_create(&other, NULL, foreign_flush_end, f.db), 0);
+    uint64_t count = 0;
+    while (stats_of(f.db).flushes == 0)
+        kv_put(f.db, count++, 1);
+    assert_int_equal(pthread_join(other, NULL), 0);
+    for (uint64_t i = 0; i < count; i++)
+        kv_check(f.db, i, 1);
+    fixture_deinit(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -485,6 +521,7 @@ int main(void)
         cmocka_unit_test(test_failed_close),
         cmocka_unit_test(test_commit_survives_power_cut),
         cmocka_unit_test(test_seal_of_another_call),
+        cmocka_unit_test(test_flush_of_another_call),
         cmocka_unit_test(test_log_that_stays),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
