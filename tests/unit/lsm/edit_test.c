@@ -449,6 +449,7 @@ static void test_longest_key(void **state)
     }
 }
 
+/* Each origin has a name, also one that is none. */
 static void test_origin_names(void **state)
 {
     (void)state;

@@ -50,7 +50,6 @@ static enum nokv_status append_status(struct disk *d, size_t index)
     return rlog_append(d->f.writer, &part, 1);
 }
 
-/* On a full disk an append is refused before anything is written; with space again the writer goes on, and closes. */
 static void no_space_check(uint64_t preallocate)
 {
     struct disk d;
@@ -77,6 +76,7 @@ static void no_space_check(uint64_t preallocate)
     disk_deinit(&d);
 }
 
+/* On a full disk an append is refused before anything is written; with space again the writer goes on, and closes. */
 static void test_no_space(void **state)
 {
     (void)state;
