@@ -364,7 +364,7 @@ static enum nokv_status write_apply_locked(struct nokv_db *db, struct write *w, 
     batch_header_encode(w->header, w->count, seq);
     enum nokv_status status = only_deletes(w) ? rlog_append_kept(db->wal, w->parts, w->part_count)
                                               : rlog_append(db->wal, w->parts, w->part_count);
-    if (UNLIKELY(status == NOKV_ERR_NO_SPACE || (status == NOKV_ERR_NO_MEMORY && !rlog_has_failed(db->wal))))
+    if (UNLIKELY(status == NOKV_ERR_NO_SPACE || status == NOKV_ERR_NO_MEMORY))
         return status;
     if (UNLIKELY(status != NOKV_OK))
         return db_poison(db, status, "the WAL could not be written");

@@ -70,14 +70,12 @@ void rlog_writer_destroy(struct rlog_writer *w);
 /*
  * Append one RLOG_DATA record whose payload is the concatenation of `parts`. On return with OK the record is in the
  * ring or the file: it survives the process. A record larger than half of the ring goes to the file directly. After an
- * error nothing more may be appended (the caller poisons itself), except NO_SPACE (preallocation failed), and NO_MEMORY
- * for a large record's buffer (rlog_has_failed says no): these come before anything was written.
+ * error nothing more may be appended (the caller poisons itself), except NO_SPACE (preallocation failed) and NO_MEMORY
+ * (that, or a large record's buffer): these come before anything was written.
  */
 enum nokv_status rlog_append(struct rlog_writer *w, const struct slice *parts, size_t count) MUST_CHECK;
 /* The same for a record that may use what is kept when the disk has no more room: what makes room by and by. */
 enum nokv_status rlog_append_kept(struct rlog_writer *w, const struct slice *parts, size_t count) MUST_CHECK;
-/* Nothing may be appended any more. */
-bool rlog_has_failed(const struct rlog_writer *w);
 /* Move what the ring holds to the file, beside the thread that appends, syncs and detaches. One thread. REQUIRES:
  * rlog_writer_destroy comes later. A failure is final, as one of rlog_flush. */
 enum nokv_status rlog_write_full(struct rlog_writer *w) MUST_CHECK;

@@ -76,6 +76,11 @@ struct rlog_writer {
     uint8_t *piece; /* PIECE_BYTES; made when first needed */
 };
 
+static bool is_soft(enum nokv_status status)
+{
+    return status == NOKV_ERR_NO_SPACE || status == NOKV_ERR_NO_MEMORY;
+}
+
 /* A want of space or of memory that is met so late is no reason to try again: what failed to be written may stand in
  * the ring all the same, whole, and come back. NO_SPACE and NO_MEMORY are for what certainly did not happen. */
 static enum nokv_status poison(struct rlog_writer *w, enum nokv_status status)
@@ -83,8 +88,7 @@ static enum nokv_status poison(struct rlog_writer *w, enum nokv_status status)
     if (status == NOKV_OK)
         return status;
     atomic_store_explicit(&w->failed, true, memory_order_relaxed);
-    bool is_soft = status == NOKV_ERR_NO_SPACE || status == NOKV_ERR_NO_MEMORY;
-    return is_soft ? FAIL(IO, "%s", status_message()) : status;
+    return is_soft(status) ? FAIL(IO, "%s", status_message()) : status;
 }
 
 static enum nokv_status check_usable(const struct rlog_writer *w)
@@ -178,7 +182,7 @@ static enum nokv_status ring_is_full(struct rlog_writer *w, uint64_t waiting)
     return NOKV_OK;
 }
 
-/* Keep [I3] for `size` more bytes. NO_SPACE leaves the writer as it was. */
+/* Keep [I3] for `size` more bytes. NO_SPACE and NO_MEMORY leave the writer as it was. */
 static enum nokv_status reserve_slow(struct rlog_writer *w, uint64_t size)
 {
     uint64_t missing = end_of(w) + size + RESERVE_BYTES + w->kept_bytes - w->reserved;
@@ -188,7 +192,7 @@ static enum nokv_status reserve_slow(struct rlog_writer *w, uint64_t size)
         step = missing; /* the last bytes of a nearly full disk are still good for something */
         status = io_preallocate(w->file, w->reserved, step);
     }
-    if (status == NOKV_ERR_NO_SPACE)
+    if (is_soft(status))
         return status;
     TRY(poison(w, status));
     w->reserved += step;
@@ -538,11 +542,6 @@ void rlog_write_behind(struct rlog_writer *w, bool on)
 {
     ASSERT(end_of(w) == RLOG_FILE_HEADER);
     w->write_behind = on;
-}
-
-bool rlog_has_failed(const struct rlog_writer *w)
-{
-    return atomic_load_explicit(&w->failed, memory_order_relaxed);
 }
 
 struct io_file *rlog_file(const struct rlog_writer *w)

@@ -125,7 +125,7 @@ static bool call_fails(const void *site, bool can)
 
 static void alloc_plan(const void *site)
 {
-    if (plan.target != SWEEP_ALLOCATIONS)
+    if (plan.target != SWEEP_ALLOCATIONS && plan.target != SWEEP_BOTH)
         return;
     trace_note(site, 0);
     if (call_fails(site, true))
@@ -246,10 +246,13 @@ static int errno_of(enum sweep_errno e)
 /* Does this call, which can have these errors, fail? */
 static bool io_fails(const void *site, unsigned errors, bool is_sync)
 {
-    if (plan.target != SWEEP_IO)
-        return false;
-    trace_note(site, errors);
-    bool fails = call_fails(site, (errors & plan.err) != 0);
+    bool fails = plan.target == SWEEP_BOTH && has_failed;
+    if (fails)
+        site_note(site, true);
+    if (plan.target == SWEEP_IO) {
+        trace_note(site, errors);
+        fails = call_fails(site, (errors & plan.err) != 0);
+    }
     sync_failed |= fails && is_sync;
     return fails;
 }

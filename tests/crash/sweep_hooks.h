@@ -13,7 +13,12 @@
 
 #include "io/sim.h"
 
-enum sweep_target { SWEEP_NOTHING, SWEEP_ALLOCATIONS, SWEEP_IO };
+enum sweep_target {
+    SWEEP_NOTHING,
+    SWEEP_ALLOCATIONS,
+    SWEEP_IO,
+    SWEEP_BOTH, /* an allocation; and from then on no call of the I/O interface succeeds */
+};
 
 /* What a call of the I/O interface may fail with, as bits. */
 enum sweep_errno { SWEEP_EIO = 1, SWEEP_ENOSPC = 2, SWEEP_EMFILE = 4, SWEEP_ENOMEM = 8, SWEEP_EINTR = 16 };

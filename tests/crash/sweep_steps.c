@@ -2,6 +2,9 @@
 /* Calls, and what is known afterwards: see sweep_steps.h. */
 #include "sweep_steps.h"
 
+#include <errno.h>
+#include <sys/stat.h>
+
 #include "lsm/names.h"
 
 /* The last one is long. */
@@ -56,8 +59,10 @@ static unsigned allowed(const struct run *r)
     if (sweep_sync_failed()) /* the bytes of a large value are gone with it, and its pointer is still in the memtable */
         set |= bit_of(NOKV_ERR_CORRUPT);
     set |= bit_of(NOKV_ERR_POISONED);
-    if (r->plan.target == SWEEP_ALLOCATIONS)
-        return set | bit_of(NOKV_ERR_NO_MEMORY);
+    if (r->plan.target == SWEEP_ALLOCATIONS) /* the disk may be what lacked it, when a log was written to */
+        return set | bit_of(NOKV_ERR_NO_MEMORY) |
+               (strstr(status_message(), strerror(ENOMEM)) ? bit_of(NOKV_ERR_IO) : 0);
+    set |= r->plan.target == SWEEP_BOTH ? bit_of(NOKV_ERR_NO_MEMORY) : 0;
     set |= bit_of(NOKV_ERR_IO);
     return set | (r->plan.err == SWEEP_ENOSPC ? bit_of(NOKV_ERR_NO_SPACE) : 0) |
            (r->plan.err == SWEEP_ENOMEM ? bit_of(NOKV_ERR_NO_MEMORY) : 0);
@@ -297,8 +302,17 @@ void maintenance(struct run *r)
         all_synced(r);
 }
 
+/* After a failed sync what was not durable may be lost; from a reopen on, what is there is. */
+static void unsynced_forget(struct run *r)
+{
+    for (size_t i = 0; i < r->model.count; i++)
+        r->model.writes[i].is_acknowledged &= r->model.writes[i].is_synced;
+}
+
 bool run_open(struct run *r)
 {
+    if (sweep_sync_failed())
+        unsynced_forget(r);
     return r->io ? went_well(r, db_open(r->io, "db", &r->options, &r->db), "open")
                  : went_well(r, nokv_open(r->dir, &r->options, &r->db), "open");
 }
@@ -331,6 +345,13 @@ static bool record_seen(void *arg, const nokv_salvage_record *record)
     return true;
 }
 
+/* Is there something in it? A file whose creation failed may be left empty. */
+static bool has_bytes(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && st.st_size > 0;
+}
+
 /* Files that are looked at from outside of a database. */
 void outside(struct run *r)
 {
@@ -343,16 +364,16 @@ void outside(struct run *r)
     (void)went_well(r, nokv_residency(r->dir, 100, file_seen, &seen), "residency");
     for (uint64_t n = 1; n < 40; n++) {
         OK(path_sst(path, r->dir, n));
-        if (access(path, F_OK) == 0)
+        if (has_bytes(path))
             (void)went_well(r, nokv_dump_file(path, NOKV_FILE_SST, line_seen, &seen), "dump of a table");
         OK(path_wal(path, r->dir, n));
-        if (access(path, F_OK) == 0)
+        if (has_bytes(path))
             (void)went_well(r, nokv_dump_file(path, NOKV_FILE_WAL, line_seen, &seen), "dump of a log");
         OK(path_manifest(path, r->dir, n));
-        if (access(path, F_OK) == 0)
+        if (has_bytes(path))
             (void)went_well(r, nokv_dump_file(path, NOKV_FILE_MANIFEST, line_seen, &seen), "dump of a MANIFEST");
         OK(path_vlog(path, r->dir, n));
-        if (access(path, F_OK) != 0)
+        if (!has_bytes(path))
             continue;
         (void)went_well(r, nokv_dump_file(path, NOKV_FILE_VLOG, line_seen, &seen), "dump of a segment");
         (void)went_well(r, nokv_vlog_salvage(path, record_seen, &seen, &report), "salvage");

@@ -179,6 +179,20 @@ static void steps_real(struct run *r)
     outside(r);
 }
 
+static void *thread_main(void *arg)
+{
+    steps_real(arg);
+    return NULL;
+}
+
+/* In a thread that has never done I/O, and so has no ring. */
+static void steps_real_thread(struct run *r)
+{
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, thread_main, r), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+}
+
 static void steps_destroy(struct run *r)
 {
     if (run_open(r)) {
@@ -224,7 +238,7 @@ static const struct scenario scenarios[] = {
     {"damaged-value", &damaged_value, steps_go_on, NOKV_IO_DEFAULT, NOKV_VLOG_READ_AUTO, false, true, false},
     {"real-default", NULL, steps_real, NOKV_IO_DEFAULT, NOKV_VLOG_READ_AUTO, true, false, false},
     {"real-direct", NULL, steps_real, NOKV_IO_DIRECT, NOKV_VLOG_READ_DIRECT, true, false, false},
-    {"real-uring", NULL, steps_real, NOKV_IO_URING, NOKV_VLOG_READ_URING, true, false, false},
+    {"real-uring", NULL, steps_real_thread, NOKV_IO_URING, NOKV_VLOG_READ_URING, true, false, false},
     {"real-large", NULL, steps_large_values, NOKV_IO_DIRECT, NOKV_VLOG_READ_DIRECT, true, false, false},
     {"real-destroy", NULL, steps_destroy, NOKV_IO_DEFAULT, NOKV_VLOG_READ_AUTO, true, false, true},
 };
@@ -465,9 +479,9 @@ static void calls_count(const struct scenario *s, enum sweep_target target)
     assert_true(counted > 0);
 }
 
-static void allocations_sweep(const struct scenario *s, bool is_sticky, uint64_t runs)
+static void allocations_sweep(const struct scenario *s, enum sweep_target target, bool is_sticky, uint64_t runs)
 {
-    struct sweep_plan plan = {.target = SWEEP_ALLOCATIONS, .is_sticky = is_sticky};
+    struct sweep_plan plan = {.target = target, .err = SWEEP_EIO, .is_sticky = is_sticky};
     uint64_t stride = stride_of(counted, runs), done = 0;
     for (plan.k = 1; plan.k <= counted + 1; plan.k++) {
         if (plan.k % stride != seed % stride && !sweep_is_new(plan.k))
@@ -477,7 +491,9 @@ static void allocations_sweep(const struct scenario *s, bool is_sticky, uint64_t
         done++;
     }
     printf("%-18s %5llu runs with %s\n", s->name, (unsigned long long)done,
-           is_sticky ? "no memory from one allocation on" : "one failed allocation");
+           target == SWEEP_BOTH ? "one failed allocation, and the disk fails from then on"
+           : is_sticky          ? "no memory from one allocation on"
+                                : "one failed allocation");
     assert_true(done > 0);
 }
 
@@ -505,10 +521,10 @@ static void sweep(enum sweep_target target, bool is_sticky)
     for (size_t i = 0; i < ARRAY_COUNT(scenarios); i++) {
         uint64_t runs = scenarios[i].is_real ? SLICE_RUNS / 4 : SLICE_RUNS / 2;
         calls_count(&scenarios[i], target);
-        if (target == SWEEP_ALLOCATIONS)
-            allocations_sweep(&scenarios[i], is_sticky, runs);
-        else
+        if (target == SWEEP_IO)
             io_sweep(&scenarios[i], is_sticky, runs / 2);
+        else
+            allocations_sweep(&scenarios[i], target, is_sticky, runs);
     }
 }
 
@@ -540,6 +556,13 @@ static void test_disk_dies(void **state)
     sweep(SWEEP_IO, true);
 }
 
+/* What is given up for want of memory cannot be tidied up either. */
+static void test_memory_then_disk(void **state)
+{
+    (void)state;
+    sweep(SWEEP_BOTH, false);
+}
+
 /* ---- one run again
  * ------------------------------------------------------------------------------------------------------ */
 
@@ -568,10 +591,9 @@ int main(int argc, char **argv)
     is_all = argc > 1 && strcmp(argv[1], "all") == 0;
     seed = test_seed(5);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_one_allocation_fails),
-        cmocka_unit_test(test_memory_runs_out),
-        cmocka_unit_test(test_one_io_call_fails),
-        cmocka_unit_test(test_disk_dies),
+        cmocka_unit_test(test_one_allocation_fails), cmocka_unit_test(test_memory_runs_out),
+        cmocka_unit_test(test_one_io_call_fails),    cmocka_unit_test(test_disk_dies),
+        cmocka_unit_test(test_memory_then_disk),
     };
     const struct CMUnitTest single[] = {cmocka_unit_test(test_one_run)};
     if (argc == 7 && strcmp(argv[1], "one") == 0) {
