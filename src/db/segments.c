@@ -472,14 +472,23 @@ static enum nokv_status recovered_cut(struct io_file *file)
     return io_truncate(file, align_up(end, PAGE_BYTES));
 }
 
+/* A footer that was read may be in the page cache only, if its sync failed (rlog/tail.c, write_again). */
+static enum nokv_status footer_write_again(struct io_file *file)
+{
+    uint8_t page[PAGE_BYTES];
+    uint64_t size = 0;
+    TRY(io_size(file, &size));
+    TRY(io_pread_exact(file, page, PAGE_BYTES, size - PAGE_BYTES));
+    return io_pwrite(file, page, PAGE_BYTES, size - PAGE_BYTES);
+}
+
 /* The MANIFEST will say the file's size: that is durable first, whatever the process before had left in the page cache.
  */
 static enum nokv_status recovered_settle(struct nokv_db *db, const char *path, bool is_sealed)
 {
     struct io_file *file CLEANUP(io_close_ptr) = NULL;
     TRY(io_open(db->io, path, IO_VLOG, IO_STD, IO_READ | IO_WRITE, &file));
-    if (!is_sealed)
-        TRY(recovered_cut(file));
+    TRY(is_sealed ? footer_write_again(file) : recovered_cut(file));
     return io_sync(file);
 }
 

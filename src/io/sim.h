@@ -25,6 +25,7 @@ struct sim_options {
     uint64_t capacity_bytes; /* 0: endless. Beyond it writes and preallocation give NO_SPACE */
     bool short_transfers;    /* the backend below io_pread/io_pwrite moves random parts, to exercise its loops */
     bool syncs_lie;          /* a sync, or a durable write, says that it worked and makes nothing durable */
+    bool failed_syncs_keep;  /* what a failed sync loses is still read, until the power goes, and later syncs say yes */
     uint64_t step_ns;        /* how far an operation moves the clock; 0: 1,000 */
 };
 

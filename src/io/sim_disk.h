@@ -53,6 +53,12 @@ struct sim_name_op {
     struct sim_node *partner; /* counted; the directory with the other half */
 };
 
+/* A page whose sync failed: clean for the system, which shows what was written, and not on the medium. */
+struct sim_lost {
+    uint64_t page;
+    uint8_t durable[PAGE_BYTES];
+};
+
 struct sim_node {
     unsigned refs;  /* entries of either kind, pending operations, handles */
     unsigned links; /* names that it has now */
@@ -72,6 +78,9 @@ struct sim_node {
     size_t undo_capacity;
     struct buf undo_bytes;
     uint8_t *shared_base; /* while a shared buffer is open: the bytes at its opening or last sync */
+    struct sim_lost *lost;
+    size_t lost_count;
+    size_t lost_capacity;
 
     /* a directory */
     struct sim_entries now;
@@ -136,6 +145,8 @@ int sim_node_resize(struct sim_node *n, uint64_t size);
 void sim_node_sync(struct sim_node *n);
 /* A failed sync: the unsynced bytes are gone, here and for good; the size stays until the power goes. */
 int sim_node_drop_unsynced(struct sim_node *n);
+/* The same with pages that are still shown as they were written; what is written to again gets another chance. */
+int sim_node_lose_unsynced(struct sim_node *n);
 /* Choose what the medium holds. */
 int sim_node_power_cut(struct sim_node *n, uint64_t *random);
 /* Page-aligned bytes that stay where they are while somebody holds them; counted. */

@@ -208,7 +208,8 @@ static int sync_failed(struct sim_file *f, int rc)
 {
     if (f->sim->is_crashed)
         return rc;
-    int drop_rc = sim_node_drop_unsynced(f->node);
+    bool keep = f->sim->options.failed_syncs_keep;
+    int drop_rc = keep ? sim_node_lose_unsynced(f->node) : sim_node_drop_unsynced(f->node);
     return drop_rc < 0 ? drop_rc : rc;
 }
 

@@ -13,6 +13,8 @@
  *      undo[0].size_before, ..., undo[count - 1].size_before, n->size.
  * [I3] Bytes with more than one reference (a clone, a mapping) are never written, a shared buffer's and a flipped bit
  *      excepted.
+ * [I4] A page in lost[] is as it was written for the system, and clean: a sync leaves it there. A change of it makes it
+ *      dirty as a whole: it goes to the undo log, with what the medium has.
  *
  * Cost: a write costs its bytes twice, a sync nothing, a clone nothing until somebody writes, a cut the sectors of the
  * records. Failure: no memory is -ENOMEM and nothing has changed.
@@ -137,6 +139,7 @@ void sim_node_unref(struct sim_node *n)
     mem_free(n->undo);
     buf_deinit(&n->undo_bytes);
     mem_free(n->shared_base);
+    mem_free(n->lost);
     mem_free(n);
 }
 
@@ -146,12 +149,16 @@ static int shared_copy(const struct sim_node *from, struct sim_node *to);
 int sim_node_copy(const struct sim_node *from, struct sim_node *to)
 {
     if (mem_grow(&to->undo, &to->undo_capacity, from->undo_count, sizeof *to->undo) != NOKV_OK ||
+        mem_grow(&to->lost, &to->lost_capacity, from->lost_count, sizeof *to->lost) != NOKV_OK ||
         (from->undo_bytes.size > 0 &&
          buf_append(&to->undo_bytes, from->undo_bytes.data, from->undo_bytes.size) != NOKV_OK))
         return -ENOMEM;
     if (from->undo_count > 0)
         memcpy(to->undo, from->undo, from->undo_count * sizeof *to->undo);
     to->undo_count = from->undo_count;
+    if (from->lost_count > 0)
+        memcpy(to->lost, from->lost, from->lost_count * sizeof *to->lost);
+    to->lost_count = from->lost_count;
     to->size = from->size;
     to->charged = from->charged;
     to->links = from->links;
@@ -186,12 +193,29 @@ static int undo_push_durable(struct sim_node *n, uint64_t off, uint64_t size)
     return 0;
 }
 
+/* Bytes of [off, off + size) change. [I4] */
+static int lost_dirty(struct sim_node *n, uint64_t off, uint64_t size)
+{
+    for (size_t i = n->lost_count; i-- > 0;) {
+        uint64_t begin = n->lost[i].page * PAGE_BYTES;
+        if (begin >= off + size || begin + PAGE_BYTES <= off)
+            continue;
+        int rc = undo_push(n, begin, PAGE_BYTES, n->lost[i].durable);
+        if (rc < 0)
+            return rc;
+        n->lost[i] = n->lost[--n->lost_count];
+    }
+    return 0;
+}
+
 int sim_node_write(struct sim_node *n, const void *data, uint64_t size, uint64_t off, bool is_durable)
 {
     ASSERT(n->maps == 0); /* a data file is never written while it is mapped */
     if (size == 0)
         return 0;
     int rc = node_own_bytes(n, off + size);
+    if (rc == 0)
+        rc = lost_dirty(n, off, size);
     if (rc == 0 && !is_durable)
         rc = undo_push(n, off, size, NULL);
     else if (rc == 0 && n->undo_count > 0)
@@ -210,7 +234,9 @@ int sim_node_resize(struct sim_node *n, uint64_t size)
     if (rc < 0 || size == n->size)
         return rc;
     uint64_t cut = size < n->size ? n->size - size : 0;
-    rc = undo_push(n, u64_min(size, n->size), cut, NULL);
+    rc = lost_dirty(n, u64_min(size, n->size), cut);
+    if (rc == 0)
+        rc = undo_push(n, u64_min(size, n->size), cut, NULL);
     if (rc < 0)
         return rc;
     if (cut > 0)
@@ -354,6 +380,59 @@ int sim_node_drop_unsynced(struct sim_node *n)
     return 0;
 }
 
+/* Page `page` of some bytes, zeros behind them. */
+static void page_copy(const struct sim_node *n, const struct sim_bytes *b, uint64_t page, uint8_t out[PAGE_BYTES])
+{
+    uint64_t off = page * PAGE_BYTES, size = off < n->size ? u64_min(PAGE_BYTES, n->size - off) : 0;
+    memset(out, 0, PAGE_BYTES);
+    if (size > 0)
+        memcpy(out, b->data + off, size);
+}
+
+/* Note each page that is not the same in `view` and, as the medium has it, in the file. */
+static int lost_note(struct sim_node *n, const struct sim_bytes *view)
+{
+    for (uint64_t page = 0; page * PAGE_BYTES < n->size; page++) {
+        uint8_t shown[PAGE_BYTES], durable[PAGE_BYTES];
+        page_copy(n, view, page, shown);
+        page_copy(n, n->bytes, page, durable);
+        if (memcmp(shown, durable, PAGE_BYTES) == 0)
+            continue;
+        if (mem_grow(&n->lost, &n->lost_capacity, n->lost_count + 1, sizeof *n->lost) != NOKV_OK)
+            return -ENOMEM;
+        n->lost[n->lost_count].page = page;
+        memcpy(n->lost[n->lost_count++].durable, durable, PAGE_BYTES);
+    }
+    return 0;
+}
+
+int sim_node_lose_unsynced(struct sim_node *n)
+{
+    struct sim_bytes *view = bytes_ref(n->bytes);
+    int rc = sim_node_drop_unsynced(n);
+    if (rc == 0 && view != NULL)
+        rc = lost_note(n, view);
+    if (rc < 0 || view == NULL) {
+        sim_bytes_unref(view);
+        return rc;
+    }
+    sim_bytes_unref(n->bytes);
+    n->bytes = view;
+    return 0;
+}
+
+static int lost_restore(struct sim_node *n)
+{
+    int rc = n->lost_count > 0 ? node_own_bytes(n, n->size) : 0;
+    for (size_t i = 0; rc == 0 && i < n->lost_count; i++) {
+        uint64_t off = n->lost[i].page * PAGE_BYTES;
+        if (off < n->size)
+            memcpy(n->bytes->data + off, n->lost[i].durable, u64_min(PAGE_BYTES, n->size - off));
+    }
+    n->lost_count = rc == 0 ? 0 : n->lost_count;
+    return rc;
+}
+
 static size_t choose_size(const struct sim_node *n, const struct cut *cut)
 {
     size_t first = first_possible_size(n), last = n->undo_count;
@@ -376,7 +455,7 @@ static size_t choose_size(const struct sim_node *n, const struct cut *cut)
 int sim_node_power_cut(struct sim_node *n, uint64_t *random)
 {
     if (n->undo_count == 0)
-        return 0;
+        return lost_restore(n);
     static const enum cut_mode modes[8] = {CUT_KEEP,  CUT_DROP,  CUT_PREFIX, CUT_PREFIX,
                                            CUT_MIXED, CUT_MIXED, CUT_MIXED,  CUT_MIXED};
     struct cut cut = {.mode = modes[sim_draw(random) % 8], .random = random};
@@ -387,7 +466,7 @@ int sim_node_power_cut(struct sim_node *n, uint64_t *random)
         return rc;
     set_final_size(n, size, extent);
     undo_forget(n);
-    return 0;
+    return lost_restore(n);
 }
 
 /* ---- shared buffers and damage -------------------------------------------------------------------------------- */

@@ -162,7 +162,7 @@ enum nokv_status reader_record_at(struct rlog_reader *r, uint64_t off, struct re
 /* ---- forward --------------------------------------------------------------------------------------------------- */
 
 /* A sound record that this version would never write. */
-static enum nokv_status check_record(const struct rlog_reader *r, const struct record *record)
+static enum nokv_status check_record(struct rlog_reader *r, const struct record *record)
 {
     if (record->type > RLOG_SEAL)
         return FAIL(NOT_SUPPORTED, "log %s: record of type 0x%x at %llu: written by a later version?", r->path,
@@ -171,6 +171,7 @@ static enum nokv_status check_record(const struct rlog_reader *r, const struct r
         return NOKV_OK;
     if (record->payload.size != RLOG_MARK_PAYLOAD || get_u64(record->payload.data) > r->off)
         return FAIL(CORRUPT, "log %s: mark at %llu does not make sense", r->path, (unsigned long long)r->off);
+    r->covered = u64_max(r->covered, get_u64(record->payload.data));
     return NOKV_OK;
 }
 

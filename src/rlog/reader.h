@@ -48,6 +48,7 @@ struct rlog_reader {
     /* progress */
     uint64_t off;
     uint64_t first_ring_off; /* of the first record that only the ring had; UINT64_MAX: none so far */
+    uint64_t covered;        /* what lies in front was durable once: the marks that were passed say so */
     bool ended;
     enum nokv_status failed;
     struct rlog_end_report report;

@@ -12,7 +12,8 @@
  * everything synced (nothing it touches was):
  *
  *      1. header again, if its creation was cut short     (nothing follows it then)
- *      2. records that only the ring has, to the file     (at offsets where the file has none that is valid)
+ *      2. what the file has and no mark vouches for again (it may be in the page cache only: write_again), and records
+ *         that only the ring has                          (at offsets where the file has none that is valid)
  *      3. cut the file at the end                         (what is cut was not valid)
  *      4. sync: from here on the log is whole without the ring
  *      5. RLOG_SEAL, covering all of it; sync
@@ -193,11 +194,31 @@ static enum nokv_status write_ring_records(struct rlog_reader *r, struct io_file
     return in_run ? write_from_ring(r, file, run, off) : NOKV_OK;
 }
 
+/*
+ * Write what no mark vouches for once more, as it is. After a failed sync the kernel keeps the pages, calls them clean,
+ * and says yes to the next sync, by whatever process (Rebello et al., Can Applications Recover from fsync Failures?,
+ * ATC 2020): what was read may be in the page cache only, and is on its way to the disk again only when it is written
+ * again.
+ */
+static enum nokv_status write_again(struct rlog_reader *r, struct io_file *file)
+{
+    uint64_t end = u64_min(r->off, r->file_size);
+    for (uint64_t off = u64_max(r->covered, RLOG_FILE_HEADER); off < end;) {
+        size_t size = (size_t)u64_min(end - off, WINDOW_BYTES);
+        const uint8_t *bytes;
+        TRY(reader_window(r, off, size, &bytes));
+        TRY(io_pwrite(file, bytes, size, off));
+        off += size;
+    }
+    return NOKV_OK;
+}
+
 /* Steps 1 to 4. */
 static enum nokv_status make_whole(struct rlog_reader *r, struct io_file *file)
 {
     if (r->header_torn)
         TRY(write_header(r, file));
+    TRY(write_again(r, file));
     TRY(write_ring_records(r, file));
     TRY(io_truncate(file, r->off));
     return io_sync(file);

@@ -142,17 +142,32 @@ static enum nokv_status check(const struct view *v, bool *out_sound)
 
 /* ---- what the buffers made whole ------------------------------------------------------------------------------- */
 
-/* Write what the claims hold of the record. [I2] */
+/* Write the file's bytes once more: after a failed sync of the process before, they may be in the page cache only, and
+ * the next sync would say yes all the same (rlog/tail.c, write_again). */
+static enum nokv_status write_again(struct vlog_rescue *r, uint64_t off, uint64_t end)
+{
+    while (off < end) {
+        size_t size = u64_min(end - off, RUN_BYTES);
+        TRY(io_pread_exact(r->file, r->run, size, off));
+        TRY(io_pwrite(r->file, r->run, size, off));
+        off += size;
+    }
+    return NOKV_OK;
+}
+
+/* Write the record: what the claims hold of it, when it is sound with them, and the rest as it is. [I2] */
 static enum nokv_status repair(const struct view *v)
 {
     struct vlog_rescue *r = v->r;
     for (uint64_t off = v->t->off; off < v->end;) {
-        uint64_t stop;
-        const struct shared_claim *c = claim_at(r, off, &stop);
+        uint64_t stop = UINT64_MAX;
+        const struct shared_claim *c = v->overlaid ? claim_at(r, off, &stop) : NULL;
         stop = u64_min(stop, v->end);
         if (c != NULL) {
             TRY(io_pwrite(r->file, c->data + (off - c->off), stop - off, off));
             r->file_bytes = u64_max(r->file_bytes, stop);
+        } else {
+            TRY(write_again(r, off, stop));
         }
         off = stop;
     }
@@ -194,11 +209,11 @@ enum nokv_status vlog_rescue_record(struct vlog_rescue *r, const struct vlog_poi
     if (!is_sound && is_claimed(&v)) {
         v.overlaid = true;
         TRY(check(&v, &is_sound));
-        if (is_sound && r->repair)
-            TRY(repair(&v));
-        else if (is_sound && out_value != NULL)
+        if (is_sound && !r->repair && out_value != NULL)
             TRY(hand_out(&v, &is_sound, out_value));
     }
+    if (is_sound && r->repair)
+        TRY(repair(&v));
     *out_sound = is_sound;
     return NOKV_OK;
 }

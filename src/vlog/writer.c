@@ -228,7 +228,7 @@ enum nokv_status vlog_writer_sync(struct vlog_writer *w)
 
 /* ---- the end --------------------------------------------------------------------------------------------------- */
 
-/* REQUIRES: all in front of it is durable [I1]. */
+/* REQUIRES: all in front of it is durable [I1]. Lets go of mu. */
 static enum nokv_status write_footer(struct vlog_writer *w)
 {
     uint8_t page[PAGE_BYTES];
@@ -238,10 +238,13 @@ static enum nokv_status write_footer(struct vlog_writer *w)
                                      .record_bytes = w->done.record_bytes,
                                      .value_bytes = w->done.value_bytes};
     format_footer_page(page, &f);
-    enum nokv_status status = io_pwrite_durable(w->file, page, PAGE_BYTES, align_up(w->end, PAGE_BYTES));
-    if (status != NOKV_OK && status != NOKV_ERR_NO_SPACE)
-        w->failed = true; /* the sync in it may have failed */
-    return status;
+    enum nokv_status status = io_pwrite(w->file, page, PAGE_BYTES, align_up(w->end, PAGE_BYTES));
+    if (status != NOKV_OK) {
+        w->failed = status != NOKV_ERR_NO_SPACE;
+        return status;
+    }
+    w->changes++;
+    return sync_file_locked(w);
 }
 
 enum nokv_status vlog_writer_seal(struct vlog_writer *w)

@@ -185,6 +185,7 @@ static void run_main(void *arg)
     struct run *run = arg;
     struct sim_options options = {.seed = test_random(&run->random), .syncs_lie = run->config.syncs_lie};
     options.short_transfers = run->config.faults & 1u << FAULT_SHORT;
+    options.failed_syncs_keep = draw(run, 2);
     run->report->totals.drawn[FAULT_SHORT] += options.short_transfers;
     run->report->totals.happened[FAULT_SHORT] += options.short_transfers;
     oracle_init(&run->oracle, 1);

@@ -504,6 +504,78 @@ static void test_flush_of_another_call(void **state)
     fixture_deinit(&f);
 }
 
+/* ---- a sync that failed, then another process -------------------------------------------------------------------- */
+
+static void direct_put(nokv_db *db, uint8_t fill)
+{
+    static uint8_t value[200 << 10];
+    memset(value, fill, sizeof value);
+    OK(nokv_put(db, "direct", 6, value, sizeof value, NULL));
+}
+
+static bool direct_is(nokv_db *db, uint8_t fill)
+{
+    nokv_value value = {0};
+    enum nokv_status status = nokv_get(db, "direct", 6, NULL, &value);
+    bool is = status == NOKV_OK;
+    assert_true(is || status == NOKV_ERR_NOT_FOUND);
+    for (size_t i = 0; is && i < value.size; i++)
+        assert_int_equal(((const uint8_t *)value.data)[i], fill);
+    nokv_value_release(&value);
+    return is;
+}
+
+/* One sync of a component fails; the kernel keeps the pages, as Linux does, and says yes to the next sync. */
+static void failed_sync_scene(struct fixture *f, enum io_component component, uint64_t k)
+{
+    struct sim_options so = {.seed = 1, .failed_syncs_keep = true};
+    fixture_init(f);
+    io_destroy(f->io);
+    sim_destroy(f->sim);
+    OK(sim_create(&so, &f->sim));
+    OK(sim_io_create(f->sim, &f->io));
+    fixture_open(f);
+    for (uint64_t i = 0; i < 10; i++)
+        kv_put(f->db, i, 1);
+    OK(nokv_sync_wal(f->db));
+    for (uint64_t i = 10; i < 20; i++)
+        kv_put(f->db, i, 1);
+    direct_put(f->db, 7);
+    sim_fail(f->sim, IO_OP_SYNC, component, k, EIO, false);
+    if (nokv_sync_wal(f->db) == NOKV_OK)
+        (void)!nokv_flush(f->db);
+    sim_fail_clear(f->sim);
+}
+
+/* What another process finds after a failed sync, and goes on from, is durable from then on: it is written again, for
+ * the kernel's next yes says nothing of it. */
+static void test_reopen_after_failed_sync(void **state)
+{
+    (void)state;
+    static const enum io_component components[] = {IO_WAL, IO_VLOG, IO_MANIFEST, IO_SST};
+    for (size_t c = 0; c < ARRAY_COUNT(components); c++)
+        for (uint64_t k = 1; k <= 3; k++)
+            for (int killed = 0; killed < 2; killed++) {
+                struct fixture f;
+                failed_sync_scene(&f, components[c], k);
+                if (killed)
+                    fixture_kill(&f);
+                else
+                    (void)!nokv_close(TAKE(f.db));
+                fixture_open(&f);
+                uint64_t seen = keys_seen(f.db, 0, 20);
+                bool has_direct = direct_is(f.db, 7);
+                assert_true(seen >= 10);
+                kv_put_synced(f.db, 50, 1);
+                fixture_power_cut(&f);
+                fixture_open(&f);
+                assert_int_equal(keys_seen(f.db, 0, 20), seen);
+                assert_int_equal(direct_is(f.db, 7), has_direct);
+                kv_check(f.db, 50, 1);
+                fixture_deinit(&f);
+            }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -522,6 +594,7 @@ int main(void)
         cmocka_unit_test(test_commit_survives_power_cut),
         cmocka_unit_test(test_seal_of_another_call),
         cmocka_unit_test(test_flush_of_another_call),
+        cmocka_unit_test(test_reopen_after_failed_sync),
         cmocka_unit_test(test_log_that_stays),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
