@@ -655,9 +655,11 @@ static enum nokv_status job_run_locked(struct nokv_db *db, struct job *job)
     mutex_lock(&db->mu);
     db->jobs_running--;
     cond_broadcast(&db->state_cond);
-    if (!is_service(job->work))
+    if (is_soft(status) && job->soft_epoch != db->soft_epoch)
+        status = NOKV_OK;
+    if (status == NOKV_OK && !is_service(job->work)) /* a failure is no news to others: each would only fail again */
         background_wake_locked(db);
-    return is_soft(status) && job->soft_epoch != db->soft_epoch ? NOKV_OK : status;
+    return status;
 }
 
 void background_run_inline(struct nokv_db *db)
@@ -869,6 +871,7 @@ nokv_status nokv_wait_idle(nokv_db *db)
 {
     if (db->options.read_only)
         return NOKV_OK;
+    soft_error_forget(db);
     mutex_lock(&db->mu);
     db->tidy = true;
     mutex_unlock(&db->mu);

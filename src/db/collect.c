@@ -277,6 +277,7 @@ enum nokv_status collect_pick_dead_locked(struct nokv_db *db, struct edit *edit,
         enum nokv_status status = edit_remove_segment(edit, db->segments[i]->desc.number);
         if (status != NOKV_OK) {
             collect_unpick_dead_locked(db, edit);
+            edit_deinit(edit);
             return status;
         }
         db->segments[i]->removing = *out_found = true;

@@ -82,8 +82,11 @@ static enum nokv_status segment_make(struct nokv_db *db, int slot, bool ahead, s
     if (slot >= 0)
         options.shared = db->vlog_buffers.data + (size_t)slot * vlog_shared_bytes(options.buffer_bytes);
     struct vlog_writer *writer = NULL;
-    TRY(vlog_writer_create(&options, &writer));
-    enum nokv_status status = segment_create(db, number, writer, out_segment);
+    enum nokv_status status = vlog_writer_create(&options, &writer);
+    if (status == NOKV_ERR_POISONED)
+        return db_poison(db, NOKV_ERR_IO, "a new segment of the value log could not be synced");
+    TRY(status);
+    status = segment_create(db, number, writer, out_segment);
     if (status != NOKV_OK) {
         vlog_writer_destroy(writer);
         (void)!io_unlink(db->io, path); /* an orphan otherwise, for the next open */

@@ -84,7 +84,7 @@ enum nokv_status wal_create(struct nokv_db *db, uint64_t number, bool ahead, str
     enum nokv_status status = rlog_writer_create(&options, db->dir, out_writer);
     if (status != NOKV_OK)
         db->stray_log = number;
-    return status;
+    return status == NOKV_ERR_POISONED ? db_poison(db, NOKV_ERR_IO, "a new log could not be synced") : status;
 }
 
 static bool is_sealing_locked(const struct nokv_db *db)

@@ -348,7 +348,9 @@ enum nokv_status manifest_create(struct table_env *env, uint64_t number, const s
                                           .kind = RLOG_MANIFEST,
                                           .number = number,
                                           .preallocate_bytes = MANIFEST_PREALLOCATE};
-    TRY(rlog_writer_create(&options, env->dir, &m->log));
+    enum nokv_status status = rlog_writer_create(&options, env->dir, &m->log);
+    if (status != NOKV_OK)
+        return status == NOKV_ERR_POISONED ? FAIL(IO, "%s", status_message()) : status;
     struct edit edit CLEANUP(edit_deinit) = {0};
     TRY(manifest_snapshot_edit(state, &edit));
     TRY(manifest_append(m, &edit));

@@ -61,7 +61,8 @@ struct rlog_writer_options {
     void *full_arg;
 };
 
-/* Creates the file (EXISTS if there), writes the header and syncs file and directory `dir`. */
+/* Creates the file (EXISTS if there), writes the header and syncs file and directory `dir`. POISONED when a sync
+ * failed: what else the directory was to make durable may be lost, and the next sync of it says nothing of that. */
 enum nokv_status rlog_writer_create(const struct rlog_writer_options *options, const char *dir,
                                     struct rlog_writer **out_writer) MUST_CHECK;
 /* Closes the file as it is: what is in the ring only stays there. NULL is accepted. */

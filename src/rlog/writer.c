@@ -622,10 +622,11 @@ static enum nokv_status write_file_header(struct rlog_writer *w, const struct rl
     format_file_header(header, o->kind, w->id.number, w->id.salt);
     TRY(io_pwrite(w->file, header, sizeof header, 0));
     TRY(reserve(w, 0));
-    TRY(io_sync(w->file));
-    TRY(io_sync_dir(o->io, dir));
+    enum nokv_status status = io_sync(w->file);
+    if (status == NOKV_OK)
+        status = io_sync_dir(o->io, dir);
     w->synced = RLOG_FILE_HEADER;
-    return NOKV_OK;
+    return status == NOKV_OK ? NOKV_OK : FAIL(POISONED, "%s", status_message());
 }
 
 /* Give the name and the space back. Should that fail too, the log stays as an empty one: its owner has to see to it

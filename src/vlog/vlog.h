@@ -76,8 +76,8 @@ struct vlog_writer_options {
     void *full_arg;
 };
 
-/* Creates the file, writes and syncs its header and its name. EXISTS, NO_SPACE, IO. After a failure there is no file.
- */
+/* Creates the file, writes and syncs its header and its name. EXISTS, NO_SPACE, IO; POISONED when a sync failed: other
+ * names in the directory may be lost with it. After a failure there is no file. */
 enum nokv_status vlog_writer_create(const struct vlog_writer_options *options,
                                     struct vlog_writer **out_writer) MUST_CHECK;
 /*

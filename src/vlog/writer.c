@@ -355,8 +355,10 @@ static enum nokv_status writer_begin(struct vlog_writer *w, const struct vlog_wr
         return FAIL(NO_MEMORY, "value log header of %s", o->path);
     format_header_page(page, w->id);
     TRY(io_pwrite(w->file, page, PAGE_BYTES, 0));
-    TRY(io_sync(w->file));
-    return io_sync_dir(o->io, o->dir);
+    enum nokv_status status = io_sync(w->file);
+    if (status == NOKV_OK)
+        status = io_sync_dir(o->io, o->dir);
+    return status == NOKV_OK ? NOKV_OK : FAIL(POISONED, "%s", status_message());
 }
 
 enum nokv_status vlog_writer_create(const struct vlog_writer_options *options, struct vlog_writer **out_writer)

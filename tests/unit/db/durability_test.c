@@ -576,6 +576,31 @@ static void test_reopen_after_failed_sync(void **state)
             }
 }
 
+/* A sync of the directory that fails while a log or a segment is made is final too: what else it was to make durable
+ * may be lost, and the next one would say yes. */
+static void test_failed_sync_of_a_creation(void **state)
+{
+    (void)state;
+    for (int of_segment = 0; of_segment < 2; of_segment++) {
+        struct fixture f;
+        scene_init(&f);
+        sim_fail(f.sim, IO_OP_SYNC_DIR, IO_COMPONENT_COUNT, 1, EIO, false);
+        if (of_segment) {
+            static uint8_t value[200 << 10];
+            FAILS(IO, nokv_put(f.db, "direct", 6, value, sizeof value, NULL));
+        } else {
+            FAILS(IO, nokv_flush(f.db));
+        }
+        assert_true(sim_failed(f.sim));
+        sim_fail_clear(f.sim);
+        FAILS(POISONED, nokv_put(f.db, "k", 1, "v", 1, NULL));
+        (void)!nokv_close(TAKE(f.db));
+        fixture_open(&f);
+        assert_int_equal(keys_seen(f.db, 0, 10), 10);
+        fixture_deinit(&f);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -595,6 +620,7 @@ int main(void)
         cmocka_unit_test(test_seal_of_another_call),
         cmocka_unit_test(test_flush_of_another_call),
         cmocka_unit_test(test_reopen_after_failed_sync),
+        cmocka_unit_test(test_failed_sync_of_a_creation),
         cmocka_unit_test(test_log_that_stays),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
