@@ -379,8 +379,6 @@ static enum nokv_status last_guarded(void *arg)
         iter_seek_for_prev(v->source, (struct ikey){.user = v->upper, .tag = UINT64_MAX});
     else
         iter_last(v->source);
-    while (v->source->valid && above_range(v, v->source->key.user))
-        iter_prev(v->source);
     find_backward(v);
     return NOKV_OK;
 }

@@ -240,8 +240,6 @@ static enum nokv_status part_source_create(struct part *p, struct iter **out_sou
 {
     struct iter_list list CLEANUP(iter_list_deinit) = {0};
     TRY(part_iters_create(p, &list));
-    if (list.count == 0)
-        return iter_empty_create(NOKV_OK, out_source);
     TRY(iter_merge_create(list.items, list.count, out_source));
     list.count = 0; /* the merge owns them */
     return NOKV_OK;

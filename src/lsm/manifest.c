@@ -363,8 +363,6 @@ enum nokv_status manifest_append(struct manifest *m, const struct edit *edit)
 {
     m->scratch.size = 0;
     TRY(edit_encode(edit, &m->scratch));
-    if (m->scratch.size > RLOG_PAYLOAD_MAX)
-        return FAIL(TOO_LARGE, "an edit of %zu bytes does not fit a MANIFEST record", m->scratch.size);
     struct slice payload = buf_slice(&m->scratch);
     TRY(rlog_append(m->log, &payload, 1));
     TRY(rlog_sync(m->log)); /* never NO_SPACE or NO_MEMORY: the record may be on the medium, so nobody tries again */

@@ -239,11 +239,11 @@ size_t value_writer_damaged_count(const struct value_writer *w)
 
 uint64_t value_writer_damaged(const struct value_writer *w, size_t index)
 {
-    for (size_t i = 0; i < w->options.victim_count; i++)
+    for (size_t i = 0;; i++) {
+        ASSERT(i < w->options.victim_count);
         if (w->is_damaged[i] && index-- == 0)
             return w->options.victims[i];
-    ASSERT(!"index < value_writer_damaged_count");
-    return 0;
+    }
 }
 
 uint64_t value_writer_bytes(const struct value_writer *w)

@@ -156,11 +156,10 @@ static enum nokv_status write_header(struct rlog_reader *r, struct io_file *file
     return NOKV_OK;
 }
 
-/* [from, to) of the log's bytes, out of the ring. REQUIRES: no longer than the ring. */
+/* [from, to) of the log's bytes, out of the ring. REQUIRES: not empty, no longer than the ring. */
 static enum nokv_status write_from_ring(const struct rlog_reader *r, struct io_file *file, uint64_t from, uint64_t to)
 {
-    if (from == to)
-        return NOKV_OK;
+    ASSERT(from < to);
     size_t size = (size_t)(to - from);
     size_t pos = (size_t)(from % r->ring.size);
     size_t head = size < r->ring.size - pos ? size : r->ring.size - pos;

@@ -149,7 +149,7 @@ static enum nokv_status separator_guarded(void *arg)
     const struct sst_index *x = &c->v->r->index;
     struct sst_separator s;
     if (!sst_index_separator(x, c->block, &s))
-        return sst_reader_bad_index(c->v->r);
+        return sst_reader_bad_index(c->v->r); /* GCOV_EXCL_LINE: it was sound a moment ago: no test can time it */
     if (c->key.user.size < x->common.size || memcmp(c->key.user.data, x->common.data, x->common.size) != 0) {
         struct slice head = slice_make(x->common.data, x->common.size);
         c->order = key_compare(head, c->key.user);

@@ -159,19 +159,17 @@ static enum nokv_status buffers_allocate(struct vlog_writer *w, unsigned count)
 
 static struct vlog_buffer *buffer_open(struct vlog_writer *w)
 {
-    for (unsigned i = 0; i < BUFFER_COUNT; i++) {
-        struct vlog_buffer *b = &w->buffers[i];
-        if (b->state != BUFFER_FREE || b->data == NULL)
-            continue;
-        ASSERT(w->end % PAGE_BYTES == 0); /* [I1] */
-        b->off = w->end;
-        b->state = BUFFER_OPEN;
-        if (b->claim != NULL)
-            shared_claim_begin(b->claim, w->id.number, b->off);
-        return w->open = b;
+    struct vlog_buffer *b = w->buffers;
+    while (b->state != BUFFER_FREE || b->data == NULL) {
+        b++;
+        ASSERT(b < w->buffers + BUFFER_COUNT); /* place_take made sure of it */
     }
-    ASSERT(!"place_take made sure of it");
-    return NULL;
+    ASSERT(w->end % PAGE_BYTES == 0); /* [I1] */
+    b->off = w->end;
+    b->state = BUFFER_OPEN;
+    if (b->claim != NULL)
+        shared_claim_begin(b->claim, w->id.number, b->off);
+    return w->open = b;
 }
 
 void writer_drop_buffers_locked(struct vlog_writer *w)

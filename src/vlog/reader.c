@@ -624,11 +624,6 @@ void vlog_reader_unpin(struct vlog_reader *r)
     pinned_unpin(&r->object);
 }
 
-uint64_t vlog_reader_number(const struct vlog_reader *r)
-{
-    return r->segment.id.number;
-}
-
 bool vlog_reader_is_faulted(const struct vlog_reader *r)
 {
     return atomic_load_explicit(&r->is_faulted, memory_order_relaxed);

@@ -115,8 +115,7 @@ enum nokv_status vlog_writer_sync(struct vlog_writer *w) MUST_CHECK;
  * again. REQUIRES: no append or stream under way, none to come. May be called again after a failure other than
  * POISONED. */
 enum nokv_status vlog_writer_seal(struct vlog_writer *w) MUST_CHECK;
-uint64_t vlog_writer_bytes(const struct vlog_writer *w); /* file offset behind the last taken place */
-uint64_t vlog_writer_number(const struct vlog_writer *w);
+uint64_t vlog_writer_bytes(const struct vlog_writer *w);  /* file offset behind the last taken place */
 struct vlog_info vlog_writer_info(struct vlog_writer *w); /* of the completed records; file_bytes as they are now */
 /* NULL is accepted. Leaves the file as it is: what is still in the buffers is lost (in shared memory it stays, as after
  * the death of the process). REQUIRES: no stream is left. */
@@ -142,7 +141,6 @@ void vlog_reader_ref(struct vlog_reader *r);
 void vlog_reader_unref(struct vlog_reader *r); /* NULL is accepted */
 void vlog_reader_pin(struct vlog_reader *r);
 void vlog_reader_unpin(struct vlog_reader *r);
-uint64_t vlog_reader_number(const struct vlog_reader *r);
 /* Has a page of it not been readable through the mapping since it was opened? */
 bool vlog_reader_is_faulted(const struct vlog_reader *r);
 bool vlog_reader_is_sealed(const struct vlog_reader *r);

@@ -273,11 +273,6 @@ uint64_t vlog_writer_bytes(const struct vlog_writer *w)
     return atomic_load_explicit(&w->end_shown, memory_order_relaxed); /* relaxed: it orders nothing */
 }
 
-uint64_t vlog_writer_number(const struct vlog_writer *w)
-{
-    return w->id.number;
-}
-
 struct vlog_info vlog_writer_info(struct vlog_writer *w)
 {
     mutex_lock(&w->mu);
