@@ -543,12 +543,12 @@ static void test_no_memory_leaves_nothing(void **state)
     struct scene s;
     scene_init(&s, &random);
     size_t files = lsm_files(&s.f, "");
-    for (int compaction = 0; compaction < 2; compaction++)
+    for (uint32_t threads = 0; threads < 3; threads++) /* 0: a flush */
         for (uint64_t k = 0;; k++) {
             struct compaction_job job;
             mem_fail_after(k);
             uint64_t begin = mem_alloc_count();
-            enum nokv_status status = scene_run(&s, compaction, 1, &job);
+            enum nokv_status status = scene_run(&s, threads > 0, threads > 0 ? threads : 1, &job);
             bool reached = mem_alloc_count() - begin > k;
             mem_fail_after(UINT64_MAX);
             compaction_job_deinit(&job, status == NOKV_OK);

@@ -350,6 +350,7 @@ static void test_lifetime(void **state)
     version_unref(moved);
     assert_int_equal(f.obsolete_count, 1);
     assert_int_equal(f.obsolete[0], number);
+    table_unref(NULL);
     lsm_deinit(&f);
 }
 
@@ -382,13 +383,68 @@ static void test_description_is_checked(void **state)
     lsm_deinit(&f);
 }
 
+/* Of tables of level 0 that end with the same sequence number, the one with the higher file number comes first. */
+static void test_ties_on_level_0(void **state)
+{
+    (void)state;
+    struct lsm f;
+    lsm_init(&f);
+    struct table *older = lsm_hollow(&f, lsm_text("a"), lsm_text("b"), 100);
+    struct table *newer = lsm_hollow(&f, lsm_text("a"), lsm_text("b"), 100);
+    older->desc.seq_max = newer->desc.seq_max;
+    for (int newer_last = 0; newer_last < 2; newer_last++) {
+        struct version *v = lsm_empty();
+        table_ref(older);
+        table_ref(newer);
+        lsm_put(&f, &v, 0, newer_last ? older : newer);
+        lsm_put(&f, &v, 0, newer_last ? newer : older);
+        assert_ptr_equal(v->levels[0].tables[0], newer);
+        assert_ptr_equal(v->levels[0].tables[1], older);
+        version_unref(v);
+    }
+    table_unref(older);
+    table_unref(newer);
+    lsm_deinit(&f);
+}
+
+/* Without memory for one of its iterators a version has none: nothing leaks, and the next attempt gets them all. */
+static void test_iterators_without_memory(void **state)
+{
+    (void)state;
+    static const uint32_t levels[] = {0, 0, 1, 2, 2};
+    static const char *const keys[] = {"a", "a", "a", "a", "b"};
+    struct lsm f;
+    struct version *v = lsm_empty();
+    struct iter *iters[ARRAY_COUNT(levels)];
+    enum nokv_status status = NOKV_ERR_NO_MEMORY;
+    size_t count = 0;
+    lsm_init(&f);
+    for (size_t i = 0; i < ARRAY_COUNT(levels); i++) {
+        struct entry e;
+        entry_make(&e, lsm_text(keys[i]), key_tag(10 - i, KEY_VALUE));
+        lsm_put(&f, &v, levels[i], lsm_table(&f, &e, 1));
+    }
+    for (uint64_t k = 0; status != NOKV_OK; k++) {
+        mem_fail_after(k);
+        status = version_iters_create(v, iters, &count);
+        mem_fail_after(UINT64_MAX);
+        assert_true(status == NOKV_OK ? k >= 4 : status == NOKV_ERR_NO_MEMORY && count == 0);
+    }
+    assert_int_equal(count, 4); /* the tables of level 2 have one */
+    while (count > 0)
+        iter_destroy(iters[--count]);
+    version_unref(v);
+    lsm_deinit(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_find_and_overlap),           cmocka_unit_test(test_get),
         cmocka_unit_test(test_get_reports_damage),         cmocka_unit_test(test_overlap_is_refused),
         cmocka_unit_test(test_contradictions_are_refused), cmocka_unit_test(test_lifetime),
-        cmocka_unit_test(test_description_is_checked),
+        cmocka_unit_test(test_description_is_checked),     cmocka_unit_test(test_ties_on_level_0),
+        cmocka_unit_test(test_iterators_without_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -398,6 +398,60 @@ static void allocation_failures_change_nothing(void **state)
     }
 }
 
+/* Keys of two bytes, all of the second under each of the first: most of the tree's memory is nodes that grow. */
+enum { FANS = 64, FAN = 256 };
+
+static struct ikey fan_key(size_t i, uint8_t bytes[2])
+{
+    bytes[0] = (uint8_t)(i / FAN);
+    bytes[1] = (uint8_t)(i % FAN);
+    return (struct ikey){slice_make(bytes, 2), key_tag(i + 1, KEY_VALUE)};
+}
+
+/* All of them; one that finds no memory is not there, and is when it is added again. */
+static bool fans_fill(struct memtable *m)
+{
+    bool refused = false;
+    for (size_t i = 0; i < FANS * FAN; i++) {
+        uint8_t bytes[2];
+        struct ikey key = fan_key(i, bytes);
+        enum nokv_status status = memtable_add(m, key, slice_make("v", 1));
+        if (status == NOKV_OK)
+            continue;
+        assert_int_equal(status, NOKV_ERR_NO_MEMORY);
+        assert_false(refused);
+        refused = true;
+        assert_int_equal(memtable_count(m), i);
+        OK(memtable_add(m, key, slice_make("v", 1)));
+    }
+    return refused;
+}
+
+/* A node that finds no memory to grow stays as it was, with all that is below it. */
+static void nodes_that_cannot_grow(void **state)
+{
+    (void)state;
+    bool refused = true;
+    for (uint64_t k = 0; refused; k++) {
+        struct memtable *m = NULL;
+        struct iter *it = NULL;
+        size_t seen = 0;
+        OK(memtable_create(1 << 20, NULL, &m));
+        mem_fail_after(k);
+        refused = fans_fill(m);
+        mem_fail_after(UINT64_MAX);
+        OK(memtable_iter_create(m, &it));
+        for (iter_first(it); it->valid; iter_next(it)) {
+            uint8_t bytes[2];
+            assert_true(slice_equal(it->key.user, fan_key(seen++, bytes).user));
+        }
+        assert_int_equal(seen, FANS * FAN);
+        iter_destroy(it);
+        memtable_unref(m);
+        assert_true(k < 100);
+    }
+}
+
 /* Lookups and moving an iterator do not touch the heap. */
 static void reading_allocates_nothing(void **state)
 {
@@ -456,6 +510,7 @@ int main(void)
         cmocka_unit_test(many_versions_of_a_key),
         cmocka_unit_test(versions_are_found_in_few_steps),
         cmocka_unit_test(allocation_failures_change_nothing),
+        cmocka_unit_test(nodes_that_cannot_grow),
         cmocka_unit_test(reading_allocates_nothing),
         cmocka_unit_test(pins_and_iterators_keep_it),
     };
