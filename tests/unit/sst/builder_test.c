@@ -289,12 +289,36 @@ static void test_io_failures(void **state)
     model_free(&m);
 }
 
+/* A table that fills the builder's buffer exactly with its last page is whole, and read like any other. */
+static void test_ends_with_the_buffer(void **state)
+{
+    (void)state;
+    enum { BUFFER_BYTES = 2 << 20, SIZE = 100000 };
+    static uint8_t value[SIZE + BUFFER_BYTES];
+    uint64_t file_bytes = 0;
+    for (int round = 0; round < 2; round++) {
+        struct table t;
+        struct model m = {0};
+        struct sst_verify_report report;
+        size_t size = SIZE + (round ? BUFFER_BYTES - file_bytes % BUFFER_BYTES : 0);
+        model_add(&m, "key", 3, key_tag(1, KEY_VALUE), value, size);
+        table_open(&t, &m, model_options());
+        file_bytes = sst_reader_info(t.r)->file_bytes;
+        assert_true(round == 0 || file_bytes == BUFFER_BYTES);
+        check_get(t.r, &m, m.entries[0].key.user, KEY_SEQ_MAX);
+        OK(sst_reader_verify(t.r, &report));
+        table_close(&t);
+        model_free(&m);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_deterministic),       cmocka_unit_test(test_block_sizes),
-        cmocka_unit_test(test_bytes_foretold),      cmocka_unit_test(test_abandon),
-        cmocka_unit_test(test_allocation_failures), cmocka_unit_test(test_io_failures),
+        cmocka_unit_test(test_deterministic),        cmocka_unit_test(test_block_sizes),
+        cmocka_unit_test(test_bytes_foretold),       cmocka_unit_test(test_abandon),
+        cmocka_unit_test(test_allocation_failures),  cmocka_unit_test(test_io_failures),
+        cmocka_unit_test(test_ends_with_the_buffer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

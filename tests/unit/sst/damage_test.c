@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include "sst/reader.h"
 #include "sst_model.h"
 
 /* ThreadSanitizer runs handlers with all signals blocked, which a jump out of one leaves so: the second SIGBUS kills.
@@ -293,6 +294,96 @@ static void test_from_the_future(void **state)
     model_free(&m);
 }
 
+static void bytes_store(const char *path, const void *bytes, size_t size, uint64_t off)
+{
+    int fd = open(path, O_RDWR);
+    assert_true(fd >= 0);
+    assert_int_equal(pwrite(fd, bytes, size, (off_t)off), size);
+    close(fd);
+}
+
+/* A block that goes bad after it was verified, while it is mapped: gets and walks report it, and read on when it is
+ * well again. */
+static void test_block_goes_bad(void **state)
+{
+    (void)state;
+    enum { COUNT_OFF = PAGE_BYTES + 8 };
+    struct table t;
+    struct model m = {.random = 10};
+    struct lookup found;
+    struct iter *it = NULL;
+    uint8_t count[2];
+    model_fill(&m, &small);
+    table_open(&t, &m, model_options());
+    assert_false(reads_are_right_or_refused(t.r, &m));
+    memcpy(count, t.r->data + COUNT_OFF, sizeof count);
+    bytes_store(t.path, "\0", 2, COUNT_OFF);
+    struct slice key = m.entries[0].key.user;
+    FAILS(CORRUPT, sst_reader_get(t.r, key, sst_key_hash(key), KEY_SEQ_MAX, &found));
+    assert_non_null(strstr(status_message(), "block @4096: header says 0 entries"));
+    OK(sst_iter_create(t.r, &it));
+    iter_first(it);
+    assert_false(it->valid);
+    assert_int_equal(it->status, NOKV_ERR_CORRUPT);
+    assert_non_null(strstr(status_message(), "block @4096: header says 0 entries"));
+    iter_destroy(it);
+    bytes_store(t.path, count, sizeof count, COUNT_OFF);
+    assert_false(reads_are_right_or_refused(t.r, &m));
+    table_close(&t);
+    model_free(&m);
+}
+
+/* Filter, index or properties that go bad after the open: verification names the one, and where it is. */
+static void test_region_goes_bad(void **state)
+{
+    (void)state;
+    struct table t;
+    struct model m = {.random = 11};
+    struct sst_extents e;
+    struct sst_verify_report report;
+    model_fill(&m, &small);
+    table_open(&t, &m, model_options());
+    assert_false(reads_are_right_or_refused(t.r, &m));
+    OK(extents_of(&t, IO_STD, &e));
+    const struct {
+        const char *name;
+        uint64_t off;
+    } regions[] = {{"filter", e.filter.off}, {"index", e.index.off}, {"properties", e.properties.off}};
+    for (size_t i = 0; i < ARRAY_COUNT(regions); i++) {
+        char wanted[64];
+        snprintf(wanted, sizeof wanted, "%s @%llu: checksum mismatch", regions[i].name,
+                 (unsigned long long)regions[i].off);
+        bit_flip(t.path, 8 * regions[i].off + 3);
+        FAILS(CORRUPT, sst_reader_verify(t.r, &report));
+        assert_non_null(strstr(status_message(), wanted));
+        bit_flip(t.path, 8 * regions[i].off + 3);
+        OK(sst_reader_verify(t.r, &report));
+    }
+    table_close(&t);
+    model_free(&m);
+}
+
+/* A block that has more pages than its entries need is none of this version, whatever its checksum says. */
+static void test_pages_without_use(void **state)
+{
+    (void)state;
+    struct table t;
+    struct model m = {.random = 12};
+    struct sst_block b;
+    struct sst_extent extent = {.page = 1, .size = PAGE_BYTES};
+    uint8_t data[2 * PAGE_BYTES] = {0};
+    model_fill(&m, &small);
+    table_open(&t, &m, model_options());
+    memcpy(data, t.r->data + PAGE_BYTES, PAGE_BYTES);
+    OK(sst_reader_check_bytes(t.r, data, extent, &b));
+    extent.size = sizeof data;
+    put_u32(data, sst_block_checksum(data, sizeof data, sst_block_seed(7, 1)));
+    FAILS(CORRUPT, sst_reader_check_bytes(t.r, data, extent, &b));
+    assert_non_null(strstr(status_message(), "bytes used in 8192"));
+    table_close(&t);
+    model_free(&m);
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1)
@@ -301,6 +392,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_flipped_bits),       cmocka_unit_test(test_other_keys_stay_readable),
         cmocka_unit_test(test_truncated),          cmocka_unit_test(test_extents),
         cmocka_unit_test(test_sigbus_is_an_error), cmocka_unit_test(test_from_the_future),
+        cmocka_unit_test(test_block_goes_bad),     cmocka_unit_test(test_region_goes_bad),
+        cmocka_unit_test(test_pages_without_use),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,6 +4,7 @@
  * builder must make exactly these, and the reader must understand them, for ever. NOKV_GOLDEN=1 prints what the builder
  * makes.
  */
+#include "base/alloc.h"
 #include "sst_model.h"
 
 enum { DOC_BYTES_MAX = 1 << 20, IMAGE_BYTES_MAX = 1 << 16 };
@@ -212,12 +213,39 @@ static void test_dump(void **state)
     model_free(&m);
 }
 
+static bool line_ignore(void *arg, const char *line)
+{
+    (void)arg;
+    (void)line;
+    return true;
+}
+
+/* A dump that finds no memory says so; the table is not called damaged before it is open. */
+static void test_dump_without_memory(void **state)
+{
+    (void)state;
+    struct table t;
+    struct model m = {0};
+    enum nokv_status status = NOKV_ERR_NO_MEMORY;
+    model_make(&m);
+    table_open(&t, &m, model_options());
+    for (uint64_t k = 0; status != NOKV_OK; k++) {
+        mem_fail_after(k);
+        status = sst_dump(t.io, t.path, line_ignore, NULL);
+        mem_fail_after(UINT64_MAX);
+        assert_true(status == NOKV_OK || status == NOKV_ERR_NO_MEMORY);
+    }
+    table_close(&t);
+    model_free(&m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_builder_makes_it),
         cmocka_unit_test(test_reader_reads_it),
         cmocka_unit_test(test_dump),
+        cmocka_unit_test(test_dump_without_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -164,12 +164,43 @@ static void test_hostile_bytes(void **state)
     }
 }
 
+/* A separator that is longer than any key is malformed: it is not shown, and a search that needs it says so. */
+static void test_separator_too_long(void **state)
+{
+    (void)state;
+    enum { SIZE = 40000 };
+    struct sst_index_builder b = {0};
+    struct buf content = {0};
+    struct sst_index x;
+    struct sst_separator s;
+    uint8_t *key = calloc(1, SIZE);
+    uint32_t common = 0;
+    assert_non_null(key);
+    for (uint32_t i = 0; i < 2; i++) {
+        key[0] = (uint8_t)('a' + i);
+        OK(sst_index_builder_add(&b, 1 + i, (struct ikey){.user = slice_make(key, SIZE)}, false));
+    }
+    OK(sst_index_builder_finish(&b, 3, &content, &common));
+    OK(sst_index_open(content.data, content.size, 2, common, &x));
+    assert_true(sst_index_separator(&x, 0, &s) && s.suffix.size == SIZE);
+    key[0] = 'a';
+    struct ikey target = {.user = slice_make(key, SIZE), .tag = 1};
+    assert_int_equal(sst_index_search(&x, target), 0);
+    put_u64(content.data + (x.key_offsets + 8 - content.data), x.keys.size); /* block 0 takes all of it */
+    assert_false(sst_index_separator(&x, 0, &s));
+    assert_int_equal(sst_index_search(&x, target), -1);
+    buf_deinit(&content);
+    sst_index_builder_deinit(&b);
+    free(key);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_search),
         cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_hostile_bytes),
+        cmocka_unit_test(test_separator_too_long),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

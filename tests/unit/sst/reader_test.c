@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Tables against the sorted array: point reads, iterators, scans, verification, over many shapes of keys and values. */
 #include "base/alloc.h"
+#include "sst/reader.h"
 #include "sst_model.h"
 
 static const struct model_shape shapes[] = {
@@ -316,12 +317,81 @@ static void test_reading_ahead_fits_the_cache(void **state)
     model_free(&m);
 }
 
+static uint64_t reads_of(const struct table *t)
+{
+    return io_component_stats(t->io, IO_SST)->ops[IO_OP_READ].calls;
+}
+
+/* Where the cache has room for all tables, one cold get brings in what is around its block, before it and behind;
+ * without memory for that its block alone. */
+static void test_blocks_around_a_cold_get(void **state)
+{
+    (void)state;
+    static const struct model_shape shape = {
+        .count = 500, .key_max = 16, .value_max = 600, .alphabet = 30, .versions = 1};
+    static const _Atomic bool takes_all = true;
+    for (int is_short = 0; is_short < 2; is_short++) {
+        struct table t;
+        struct model m = {.random = test_seed(5)};
+        model_fill(&m, &shape);
+        table_open(&t, &m, model_options());
+        assert_in_range(sst_reader_info(t.r)->file_bytes, 20 * PAGE_BYTES, SST_AROUND_PAGES * PAGE_BYTES);
+        sst_reader_unref(t.r);
+        OK(cache_create(4 << 20, &t.cache));
+        struct sst_access access = {.cache = t.cache, .cache_takes_all = &takes_all};
+        OK(sst_reader_open_with(t.io, t.path, 7, 0, &access, &t.r));
+        check_get_cold(&t, &m, m.count / 2, true); /* opens the file */
+        cache_forget(t.cache, 7);
+        uint64_t before = reads_of(&t);
+        mem_fail_after(is_short ? 0 : UINT64_MAX);
+        check_get_cold(&t, &m, m.count / 2, true);
+        mem_fail_after(UINT64_MAX);
+        assert_int_equal(reads_of(&t), before + 1);
+        check_get_cold(&t, &m, 0, true);
+        check_get_cold(&t, &m, m.count - 1, true);
+        assert_int_equal(reads_of(&t), before + 1 + is_short);
+        sst_reader_unref(t.r);
+        t.r = NULL;
+        epoch_drain();
+        cache_destroy(t.cache);
+        table_close(&t);
+        model_free(&m);
+    }
+}
+
+/* A table whose filter and index find no room in memory is not opened: NO_MEMORY, and nothing leaks. */
+static void test_no_memory_for_a_copy(void **state)
+{
+    (void)state;
+    struct table t, copied;
+    struct model m = {.random = test_seed(6)};
+    struct sst_reader *r = NULL;
+    model_fill(&m, &shapes[1]);
+    table_open(&t, &m, model_options());
+    table_open_copied(&copied, &t, IO_STD);
+    struct sst_access access = {.is_copied = true, .cache = copied.cache};
+    enum nokv_status status = NOKV_ERR_NO_MEMORY;
+    for (uint64_t k = 0; status != NOKV_OK; k++) {
+        mem_fail_after(k);
+        status = sst_reader_open_with(t.io, t.path, 7, 0, &access, &r);
+        mem_fail_after(UINT64_MAX);
+        assert_true(status == NOKV_OK || status == NOKV_ERR_NO_MEMORY);
+    }
+    check_get(r, &m, m.entries[0].key.user, KEY_SEQ_MAX);
+    sst_reader_unref(r);
+    table_close_copied(&copied);
+    table_close(&t);
+    model_free(&m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_random_tables),
         cmocka_unit_test(test_cold_gets),
         cmocka_unit_test(test_reading_ahead_fits_the_cache),
+        cmocka_unit_test(test_blocks_around_a_cold_get),
+        cmocka_unit_test(test_no_memory_for_a_copy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
