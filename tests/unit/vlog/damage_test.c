@@ -5,6 +5,7 @@
  *
  * The argument is the distance between the bits that are flipped: 1 for all of them.
  */
+#include "vlog/format.h"
 #include "vlog_model.h"
 
 enum { COUNT = 9 };
@@ -259,6 +260,84 @@ static void test_chunks_apart(void **state)
         check_chunks_apart(chunks);
 }
 
+static void page_load(const struct disk *d, uint64_t off, uint8_t page[PAGE_BYTES])
+{
+    struct io_file *file = NULL;
+    OK(io_open(d->io, "v", IO_OTHER, IO_STD, IO_READ, &file));
+    OK(io_pread_exact(file, page, PAGE_BYTES, off));
+    OK(io_close(file));
+}
+
+static void page_store(const struct disk *d, uint64_t off, const uint8_t page[PAGE_BYTES])
+{
+    struct io_file *file = NULL;
+    OK(io_open(d->io, "v", IO_OTHER, IO_STD, IO_WRITE, &file));
+    OK(io_pwrite(file, page, PAGE_BYTES, off));
+    OK(io_close(file));
+}
+
+/* A footer that is sound and says what is not so: wrong counts, or it is that of another segment. */
+static void test_wrong_footers(void **state)
+{
+    (void)state;
+    struct disk d;
+    struct segment_footer f, wrong;
+    uint8_t page[PAGE_BYTES];
+    unsigned records;
+    disk_init(&d, true);
+    page_load(&d, d.size - PAGE_BYTES, page);
+    OK(format_footer_decode(page, d.size, &f));
+    for (int i = 0; i < 5; i++) {
+        wrong = f;
+        wrong.records -= i == 0;
+        wrong.record_bytes -= i == 1;
+        wrong.value_bytes -= i == 2;
+        wrong.id.salt += i == 3;
+        wrong.id.number += i == 4;
+        format_footer_page(page, &wrong);
+        page_store(&d, d.size - PAGE_BYTES, page);
+        FAILS(CORRUPT, scan(&d, false, &records, NULL));
+        assert_non_null(strstr(status_message(), i < 3 ? "the footer's counts are not those of the records"
+                                                       : "the footer page is damaged or missing"));
+        assert_int_equal(records, i < 3 ? COUNT : 0);
+    }
+    format_footer_page(page, &f);
+    page_store(&d, d.size - PAGE_BYTES, page);
+    OK(scan(&d, false, &records, NULL));
+    disk_deinit(&d);
+}
+
+/* A segment of a later version, or of another number than its name says, is told from a damaged one, also by a salvage.
+ */
+static void test_not_this_segment(void **state)
+{
+    (void)state;
+    enum { VERSION_OFF = 8 };
+    struct disk d;
+    struct vlog_scan *s = NULL;
+    struct vlog_scan_options o = {.path = "v", .number = SEGMENT + 1, .component = IO_OTHER, .is_sealed = true};
+    uint8_t page[PAGE_BYTES];
+    disk_init(&d, true);
+    o.io = d.io;
+    for (int salvage = 0; salvage < 2; salvage++) {
+        o.salvage = salvage;
+        FAILS(CORRUPT, vlog_scan_open(&o, &s));
+        assert_non_null(strstr(status_message(), "it is segment 7, not 8"));
+    }
+    o.number = SEGMENT;
+    page_load(&d, 0, page);
+    page[VERSION_OFF]++;
+    put_u64(page + VLOG_PAGE_CHECKSUM_OFF, checksum64(page, VLOG_PAGE_CHECKSUM_OFF, 0));
+    page_store(&d, 0, page);
+    for (int salvage = 0; salvage < 2; salvage++) {
+        o.salvage = salvage;
+        FAILS(NOT_SUPPORTED, vlog_scan_open(&o, &s));
+        assert_non_null(strstr(status_message(), "use a newer release"));
+    }
+    assert_null(s);
+    disk_deinit(&d);
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1)
@@ -266,10 +345,9 @@ int main(int argc, char **argv)
     if (test_scale(100) < 100) /* sanitizers: a part of the bits */
         stride = (unsigned)(stride * 1500 / test_scale(100));
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_flipped_bits),
-        cmocka_unit_test(test_cut),
-        cmocka_unit_test(test_overwritten),
-        cmocka_unit_test(test_chunks_apart),
+        cmocka_unit_test(test_flipped_bits),  cmocka_unit_test(test_cut),
+        cmocka_unit_test(test_overwritten),   cmocka_unit_test(test_chunks_apart),
+        cmocka_unit_test(test_wrong_footers), cmocka_unit_test(test_not_this_segment),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

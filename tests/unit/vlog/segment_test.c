@@ -324,6 +324,10 @@ static void test_in_place(void **state)
             OK(vlog_read_in_place(r, &items[i].pointer, item_key(&items[i], key), &value));
             assert_true((value.data != NULL) == (m == VLOG_READ_MMAP || m == VLOG_READ_AUTO));
         }
+        if (m == VLOG_READ_MMAP || m == VLOG_READ_AUTO) {
+            uint64_t resident = vlog_reader_resident_bytes(r);
+            assert_true(resident > 0 && (resident <= vlog_reader_info(r).file_bytes || resident == UINT64_MAX));
+        }
         if (m == VLOG_READ_MMAP) {
             OK(vlog_read_in_place(r, &items[0].pointer, item_key(&items[0], key), &value));
             vlog_reader_ref(r);
@@ -433,13 +437,96 @@ static void test_refusals(void **state)
     segment_close(&s);
 }
 
+/* A stream that fills its buffer exactly with its last page is whole, and read like any other. */
+static void test_stream_ends_with_its_buffer(void **state)
+{
+    (void)state;
+    enum { BUFFER_BYTES = 256 << 10, KEY = 8 };
+    struct segment s;
+    struct item items[3];
+    uint64_t rng = 6;
+    segment_open(&s, IO_STD, 0);
+    for (size_t i = 0; i < ARRAY_COUNT(items); i++) {
+        size_t bytes = (i + 1) * BUFFER_BYTES, sums = bytes / VLOG_CHUNK * 4;
+        items[i] = (struct item){.number = i, .key_size = KEY, .value_size = bytes - 32 - KEY - sums};
+        assert_int_equal(vlog_record_size(KEY, items[i].value_size), bytes);
+        OK(item_stream(s.w, &items[i], 50000, 1000));
+    }
+    check_all(&s, items, ARRAY_COUNT(items), &rng);
+    segment_close(&s);
+}
+
+/* A file that has another size when it is mapped than it had when it was opened is not read in place. */
+static void test_other_size(void **state)
+{
+    (void)state;
+    struct segment s;
+    struct vlog_reader *r = NULL;
+    struct item it = {.number = 0, .key_size = 8, .value_size = 100};
+    uint64_t size = 0;
+    segment_open(&s, IO_STD, 0);
+    OK(item_append(s.w, &it));
+    OK(vlog_writer_seal(s.w));
+    OK(io_stat(s.io, s.path, &size));
+    OK(vlog_reader_open(s.io, s.path, SEGMENT, VLOG_READ_MMAP, NULL, NULL, &r));
+    assert_int_equal(truncate(s.path, (off_t)(size + PAGE_BYTES)), 0);
+    for (int again = 0; again < 2; again++) {
+        FAILS(CORRUPT, item_read(r, &it));
+        assert_non_null(strstr(status_message(), "has changed its size"));
+        assert_non_null(strstr(status_message(), s.path));
+    }
+    assert_int_equal(truncate(s.path, (off_t)size), 0);
+    OK(item_read(r, &it));
+    vlog_reader_unref(r);
+    segment_close(&s);
+}
+
+/* What a long scan reads: past the page cache where the model is auto, else as any prepared read; nothing of a segment
+ * that is being written. */
+static void test_prepared_for_a_scan(void **state)
+{
+    (void)state;
+    struct segment s;
+    struct vlog_reader *r = NULL;
+    struct io_read_request scan, single;
+    uint8_t key[8];
+    struct item it = {.number = 0, .key_size = 8, .value_size = 5000};
+    segment_open(&s, IO_STD, 0);
+    OK(item_append(s.w, &it));
+    OK(vlog_reader_open(s.io, s.path, SEGMENT, VLOG_READ_AUTO, s.w, NULL, &r));
+    assert_false(vlog_read_prepare_scan(r, &it.pointer, item_key(&it, key), &scan));
+    vlog_reader_unref(r);
+    OK(vlog_writer_seal(s.w));
+    for (enum vlog_read_model m = VLOG_READ_AUTO; m <= VLOG_READ_URING; m++) {
+        OK(vlog_reader_open(s.io, s.path, SEGMENT, m, NULL, NULL, &r));
+        bool is_offered = vlog_read_prepare(r, &it.pointer, item_key(&it, key), &single);
+        assert_true(vlog_read_prepare_scan(r, &it.pointer, item_key(&it, key), &scan) == is_offered);
+        assert_int_equal(is_offered, m != VLOG_READ_MMAP);
+        if (is_offered && m == VLOG_READ_AUTO)
+            assert_true(scan.file != single.file && scan.off % PAGE_BYTES == 0 && scan.size % PAGE_BYTES == 0);
+        else if (is_offered)
+            assert_true(scan.file == single.file && scan.off == single.off && scan.size == single.size);
+        vlog_reader_unref(r);
+    }
+    segment_close(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sizes),          cmocka_unit_test(test_keys),    cmocka_unit_test(test_mixture),
-        cmocka_unit_test(test_streams),        cmocka_unit_test(test_empty),   cmocka_unit_test(test_in_place),
-        cmocka_unit_test(test_stream_limits),  cmocka_unit_test(test_pointer), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_mixture),
+        cmocka_unit_test(test_streams),
+        cmocka_unit_test(test_empty),
+        cmocka_unit_test(test_in_place),
+        cmocka_unit_test(test_stream_limits),
+        cmocka_unit_test(test_pointer),
+        cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_wrong_pointers),
+        cmocka_unit_test(test_stream_ends_with_its_buffer),
+        cmocka_unit_test(test_other_size),
+        cmocka_unit_test(test_prepared_for_a_scan),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
