@@ -17,7 +17,7 @@ struct dumper {
     bool (*line)(void *arg, const char *text);
     void *arg;
     bool stopped;
-    enum nokv_status damage; /* the first that was met */
+    enum nokv_status damage; /* the first that was met; or NO_MEMORY, which is none, but the table was not looked at */
 };
 
 static void say(struct dumper *d, const char *format, ...) PRINTF_LIKE(2, 3);
@@ -38,7 +38,8 @@ static void say_damage(struct dumper *d, enum nokv_status status)
 {
     if (d->damage == NOKV_OK)
         d->damage = status;
-    say(d, "  damaged: %s: %s", status_name(status), status_message());
+    say(d, "  %s: %s: %s", status == NOKV_ERR_NO_MEMORY ? "not read" : "damaged", status_name(status),
+        status_message());
 }
 
 /* Printable ASCII as it is, the rest as \xNN; long keys are cut. */
@@ -172,6 +173,7 @@ enum nokv_status sst_dump(struct io *io, const char *path, bool (*line)(void *ar
     say_verdict(&d, r);
     sst_reader_unref(r);
     if (d.damage != NOKV_OK)
-        return FAIL_WITH(d.damage, "%s is damaged; the dump says where", path);
+        return FAIL_WITH(d.damage, "%s %s; the dump says where", path,
+                         d.damage == NOKV_ERR_NO_MEMORY ? "was not read to its end" : "is damaged");
     return NOKV_OK;
 }
