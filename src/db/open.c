@@ -426,6 +426,13 @@ static void spare_log_remove(struct nokv_db *db)
     (void)!io_unlink(db->io, path); /* else the next open removes it */
 }
 
+static enum nokv_status all_make_durable(struct nokv_db *db)
+{
+    TRY(db_check_writable(db));
+    TRY(segments_close(db)); /* before the log that points to them: S3 of segments.h */
+    return logs_seal(db);
+}
+
 nokv_status nokv_close(nokv_db *db)
 {
     if (db == NULL)
@@ -433,17 +440,16 @@ nokv_status nokv_close(nokv_db *db)
     ASSERT(atomic_load_explicit(&db->references, memory_order_acquire) == 0); /* an iterator is still open */
     ASSERT(db->snapshot_count == 0);
     background_stop(db);
-    enum nokv_status status = NOKV_OK;
-    if (!db->options.read_only) {
-        status = db_check_writable(db);
-        if (status == NOKV_OK)
-            status = segments_close(db); /* before the log that points to them: S3 of segments.h */
-        if (status == NOKV_OK)
-            status = logs_seal(db);
-        spare_log_remove(db);
+    if (db->options.read_only) {
+        db_free(db);
+        return NOKV_OK;
     }
+    char message[512];
+    enum nokv_status status = all_make_durable(db);
+    snprintf(message, sizeof message, "%s", status == NOKV_OK ? "" : status_message());
+    spare_log_remove(db);
     db_free(db);
-    return status;
+    return status == NOKV_OK ? NOKV_OK : FAIL_WITH(status, "%s", message); /* not what failed in tidying up */
 }
 
 /* ---- destroy ---------------------------------------------------------------------------------------------------- */
