@@ -3,6 +3,9 @@
  * check_test.c - db_check: a sound database passes at every stage of its life; each kind of violation, planted in
  * memory or on the disk, is found, and the message says what and where.
  */
+#include <errno.h>
+#include <sched.h>
+
 #include "values_fixture.h"
 
 enum { KEYS = 240 };
@@ -54,6 +57,23 @@ static void file_make(struct fixture *f, const char *path)
     OK(io_open(f->io, path, IO_OTHER, IO_STD, IO_WRITE | IO_CREATE, &file));
     OK(io_pwrite(file, "left", 4, 0));
     OK(io_close(file));
+}
+
+struct stay {
+    _Atomic bool inside, leave;
+};
+
+/* A reader that does not leave before it is told to. */
+static void *stay_run(void *arg)
+{
+    struct stay *stay = arg;
+    OK(epoch_register());
+    epoch_enter();
+    atomic_store(&stay->inside, true);
+    while (!atomic_load(&stay->leave))
+        sched_yield();
+    epoch_exit();
+    return NULL;
 }
 
 /* A sound database passes: new, filled, flushed, compacted, collected, reopened, killed, read-only, with threads. */
@@ -349,15 +369,132 @@ static void test_open_handles(void **state)
     fixture_deinit(&f);
 }
 
+/* Snapshots stand in the order in which they were taken, and are as many as are counted. */
+static void test_snapshots(void **state)
+{
+    (void)state;
+    struct fixture f;
+    const nokv_snapshot *snapshots[2];
+    values_init(&f);
+    f.options.inline_background_work = false; /* holds are not counted then */
+    fixture_open(&f);
+    for (size_t i = 0; i < 2; i++) {
+        kv_put(f.db, i, 1);
+        OK(nokv_snapshot_create(f.db, &snapshots[i]));
+    }
+    OK(db_check(f.db));
+    f.db->snapshots.next->seq += 2;
+    finds(&f, "a snapshot of 3 stands behind one of 0, and 2 is visible");
+    f.db->snapshots.next->seq -= 1;
+    f.db->snapshots.prev->seq -= 1;
+    finds(&f, "a snapshot of 1 stands behind one of 2");
+    f.db->snapshots.next->seq -= 1;
+    f.db->snapshots.prev->seq += 1;
+    f.db->snapshot_count++;
+    finds(&f, "2 snapshots are listed, 3 counted");
+    f.db->snapshot_count--;
+    OK(db_check(f.db));
+    for (size_t i = 0; i < 2; i++)
+        nokv_snapshot_release(f.db, snapshots[i]);
+    fixture_deinit(&f);
+}
+
+/* Memtables that wait for their flush follow each other, and each has what the one before it and the tables have not.
+ */
+static void test_memtables(void **state)
+{
+    (void)state;
+    struct fixture f;
+    scene_init(&f);
+    sim_fail(f.sim, IO_OP_WRITE, IO_FLUSH, 1, ENOSPC, true);
+    FAILS(NO_SPACE, nokv_flush(f.db));
+    sim_fail_clear(f.sim);
+    assert_int_equal(f.db->immutable_count, 1);
+    kv_put(f.db, 5, 11);
+    OK(db_check(f.db));
+    uint64_t last = f.db->immutables[0].last_seq, flushed = f.db->flushed_seq;
+    assert_int_equal(last, flushed + 1);
+    f.db->immutables[0].last_seq = flushed - 1;
+    finds(&f, "waiting memtable 0 ends at sequence number");
+    f.db->immutables[0].last_seq = flushed;
+    finds(&f, "a memtable has an entry of sequence number");
+    f.db->immutables[0].last_seq = last + 1;
+    finds(&f, "a memtable has an entry of sequence number");
+    f.db->immutables[0].last_seq = last;
+    f.db->flushed_seq++;
+    finds(&f, "a memtable has an entry of sequence number");
+    f.db->flushed_seq--;
+    OK(db_check(f.db));
+    fixture_deinit(&f);
+}
+
+/* A segment that only the MANIFEST has, and one whose file has become longer. */
+static void test_counts_and_sizes(void **state)
+{
+    (void)state;
+    struct fixture f;
+    char path[PATH_SIZE_MAX];
+    scene_init(&f);
+    fixture_close(&f);
+    f.options.vlog_read = NOKV_VLOG_READ_PREAD;
+    fixture_open(&f);
+    assert_true(f.db->segment_count > 1);
+    f.db->segment_count--;
+    finds(&f, "segments, the database has");
+    f.db->segment_count++;
+    const struct segment_desc *d = &f.db->segments[0]->desc;
+    OK(path_vlog(path, "db", d->number));
+    fixture_file_cut(&f, path, d->file_bytes + 1);
+    finds(&f, " are known");
+    assert_non_null(strstr(status_message(), path));
+    fixture_file_cut(&f, path, d->file_bytes);
+    OK(db_check(f.db));
+    fixture_deinit(&f);
+}
+
+/* What readers get to see is the current state, and what was replaced is gone unless a reader is inside. */
+static void test_readers(void **state)
+{
+    (void)state;
+    struct fixture f;
+    pthread_t thread;
+    struct stay stay = {0};
+    scene_init(&f);
+    struct memtable *mem = f.db->mem;
+    f.db->mem = NULL;
+    finds(&f, "another state than the current one");
+    f.db->mem = mem;
+    OK(db_check(f.db));
+    OK(thread_create(&thread, "reader", stay_run, &stay));
+    while (!atomic_load(&stay.inside))
+        sched_yield();
+    OK(nokv_flush(f.db));
+    finds(&f, "wait for a reader that does not leave");
+    atomic_store(&stay.leave, true);
+    thread_join(thread);
+    OK(db_check(f.db));
+    fixture_deinit(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sound),          cmocka_unit_test(test_orphans),
-        cmocka_unit_test(test_missing_files),  cmocka_unit_test(test_manifest_differs),
-        cmocka_unit_test(test_levels),         cmocka_unit_test(test_level0_order),
-        cmocka_unit_test(test_table_metadata), cmocka_unit_test(test_sequence_numbers),
-        cmocka_unit_test(test_live_counters),  cmocka_unit_test(test_pointer_in_memtable),
-        cmocka_unit_test(test_leaked_holds),   cmocka_unit_test(test_open_handles),
+        cmocka_unit_test(test_sound),
+        cmocka_unit_test(test_orphans),
+        cmocka_unit_test(test_missing_files),
+        cmocka_unit_test(test_manifest_differs),
+        cmocka_unit_test(test_levels),
+        cmocka_unit_test(test_level0_order),
+        cmocka_unit_test(test_table_metadata),
+        cmocka_unit_test(test_sequence_numbers),
+        cmocka_unit_test(test_live_counters),
+        cmocka_unit_test(test_pointer_in_memtable),
+        cmocka_unit_test(test_leaked_holds),
+        cmocka_unit_test(test_open_handles),
+        cmocka_unit_test(test_snapshots),
+        cmocka_unit_test(test_memtables),
+        cmocka_unit_test(test_counts_and_sizes),
+        cmocka_unit_test(test_readers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
