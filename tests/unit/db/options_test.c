@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* options_test.c - defaults, limits that are named when they are broken, and callers older or younger than the library.
  */
+#include <math.h>
+
 #include "db/db.h"
 #include "test.h"
 
@@ -104,6 +106,15 @@ static void test_limits(void **state)
     o = fresh();
     o.filter_bits_per_key = UINT32_MAX; /* off */
     assert_accepted(&o);
+    static const double amps[] = {1.05, 1000, 1.04, 1000.5, -1, NAN};
+    for (size_t i = 0; i < ARRAY_COUNT(amps); i++) {
+        o = fresh();
+        o.vlog_space_amp_max = amps[i];
+        if (i < 2)
+            assert_accepted(&o);
+        else
+            assert_refused(&o, "vlog_space_amp_max", NOKV_ERR_INVALID);
+    }
     o = fresh();
     o.sync = (nokv_sync)3;
     assert_refused(&o, "sync", NOKV_ERR_INVALID);
@@ -171,6 +182,9 @@ static void test_models(void **state)
     o = fresh();
     o.background_io = NOKV_IO_MMAP;
     assert_refused(&o, "background_io", NOKV_ERR_INVALID);
+    o = fresh();
+    o.vlog_write = NOKV_IO_MMAP;
+    assert_refused(&o, "vlog_write: data files are never written through a mapping", NOKV_ERR_INVALID);
     o = fresh();
     o.wal_write = (nokv_io_model)5;
     assert_refused(&o, "wal_write", NOKV_ERR_INVALID);
