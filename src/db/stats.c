@@ -270,90 +270,96 @@ nokv_status nokv_stats_get(nokv_db *db, bool with_residency, nokv_stats *stats)
 
 /* ---- as a text -------------------------------------------------------------------------------------------------- */
 
+struct text {
+    struct buf bytes;
+    enum nokv_status failed; /* the first line that found no memory: no text, rather than one without it */
+};
+
 PRINTF_LIKE(2, 3)
-static void line_append(struct buf *b, const char *fmt, ...)
+static void line_append(struct text *t, const char *fmt, ...)
 {
     char line[256];
     va_list args;
     va_start(args, fmt);
     int n = vsnprintf(line, sizeof line, fmt, args);
     va_end(args);
-    if (n > 0)
-        (void)!buf_append(b, line, u64_min((uint64_t)n, sizeof line - 1)); /* the caller checks the end of the text */
+    if (n > 0 && t->failed == NOKV_OK)
+        t->failed = buf_append(&t->bytes, line, u64_min((uint64_t)n, sizeof line - 1));
 }
 
-static void text_summary(struct buf *b, const nokv_stats *s)
+static void text_summary(struct text *t, const nokv_stats *s)
 {
-    line_append(b,
+    line_append(t,
                 "sequence %" PRIu64 ", puts %" PRIu64 ", deletes %" PRIu64 ", gets %" PRIu64 " (found %" PRIu64
                 "), iterators %" PRIu64 ", snapshots %" PRIu64 "\n",
                 s->sequence, s->puts, s->deletes, s->gets, s->gets_found, s->iterators, s->snapshots);
-    line_append(b,
+    line_append(t,
                 "memtable %" PRIu64 " KiB, waiting for flush %" PRIu64 " (%" PRIu64 " KiB); flushes %" PRIu64
                 ", compactions %" PRIu64 ", pending %" PRIu64 " MiB\n",
                 s->memtable_bytes >> 10, s->immutable_count, s->immutable_bytes >> 10, s->flushes, s->compactions,
                 s->pending_compaction_bytes >> 20);
-    line_append(b,
+    line_append(t,
                 "writers waited %" PRIu64 " ms, were slowed %" PRIu64 " ms; batches in the log %" PRIu64
                 ", syncs of it %" PRIu64 "\n",
                 s->stall_ns / 1000000, s->slowdown_ns / 1000000, s->wal_records, s->wal_groups);
-    line_append(b,
+    line_append(t,
                 "value log %" PRIu64 " MiB in %" PRIu64 " segments, pointed to %" PRIu64 " MiB; collected %" PRIu64
                 " times: moved %" PRIu64 " MiB, removed %" PRIu64 " MiB\n",
                 s->components[NOKV_COMPONENT_VLOG].bytes >> 20, s->components[NOKV_COMPONENT_VLOG].files,
                 s->vlog_live_bytes >> 20, s->vlog_collections, s->vlog_moved_bytes >> 20,
                 s->vlog_reclaimed_bytes >> 20);
     if (s->block_cache_hits + s->block_cache_misses != 0)
-        line_append(b, "block cache %" PRIu64 " of %" PRIu64 " MiB, hits %" PRIu64 ", misses %" PRIu64 "\n",
+        line_append(t, "block cache %" PRIu64 " of %" PRIu64 " MiB, hits %" PRIu64 ", misses %" PRIu64 "\n",
                     s->block_cache_bytes >> 20, s->block_cache_bytes_max >> 20, s->block_cache_hits,
                     s->block_cache_misses);
     uint64_t faulted =
         s->components[NOKV_COMPONENT_SST].faulted_files + s->components[NOKV_COMPONENT_VLOG].faulted_files;
     if (faulted != 0)
-        line_append(b, "files that could not be read in part: %" PRIu64 " (see the kernel's log, then nokv verify)\n",
+        line_append(t, "files that could not be read in part: %" PRIu64 " (see the kernel's log, then nokv verify)\n",
                     faulted);
-    line_append(b, "memory %" PRIu64 " MiB (%s)\n", s->memory_bytes >> 20, s->memory_source);
-    line_append(b, "at open: %" PRIu64 " log records replayed, %" PRIu64 " bytes of a torn tail cut; background: %s\n",
+    line_append(t, "memory %" PRIu64 " MiB (%s)\n", s->memory_bytes >> 20, s->memory_source);
+    line_append(t, "at open: %" PRIu64 " log records replayed, %" PRIu64 " bytes of a torn tail cut; background: %s\n",
                 s->recovered_records, s->recovered_cut_bytes, nokv_status_name(s->background_error));
 }
 
-static void text_tables(struct buf *b, const nokv_stats *s)
+static void text_tables(struct text *t, const nokv_stats *s)
 {
     line_append(
-        b, "\nlevel  files       MiB    entries  tombstones  score  read MiB  write MiB  merges  moves  read by\n");
+        t, "\nlevel  files       MiB    entries  tombstones  score  read MiB  write MiB  merges  moves  read by\n");
     for (int l = 0; l < NOKV_LEVELS_MAX; l++) {
         const nokv_level_stats *v = &s->levels[l];
-        line_append(b,
+        line_append(t,
                     "%5d %6" PRIu64 " %9" PRIu64 " %10" PRIu64 " %11" PRIu64 " %6.2f %9" PRIu64 " %10" PRIu64
                     " %7" PRIu64 " %6" PRIu64 "  %s\n",
                     l, v->files, v->bytes >> 20, v->entries, v->tombstones, v->score, v->read_bytes >> 20,
                     v->write_bytes >> 20, v->compactions, v->trivial_moves, v->model);
     }
     line_append(
-        b, "\ncomponent  model  files      MiB     reads  read MiB    writes  write MiB   syncs  sync us p50/p99\n");
+        t, "\ncomponent  model  files      MiB     reads  read MiB    writes  write MiB   syncs  sync us p50/p99\n");
     for (int c = 0; c < NOKV_COMPONENT_COUNT; c++) {
         const nokv_component_stats *v = &s->components[c];
-        line_append(b,
+        line_append(t,
                     "%-10s %-6s %5" PRIu64 " %8" PRIu64 " %9" PRIu64 " %9" PRIu64 " %9" PRIu64 " %10" PRIu64
                     " %7" PRIu64 "  %" PRIu64 "/%" PRIu64 "\n",
                     v->name, v->model, v->files, v->bytes >> 20, v->reads, v->read_bytes >> 20, v->writes,
                     v->write_bytes >> 20, v->syncs, v->sync_ns_p50 / 1000, v->sync_ns_p99 / 1000);
     }
-    line_append(b, "io_uring: %s\n", s->io_uring);
+    line_append(t, "io_uring: %s\n", s->io_uring);
 }
 
 nokv_status nokv_stats_text(nokv_db *db, char **out_text)
 {
     nokv_stats s = {.struct_size = sizeof s};
     TRY(nokv_stats_get(db, false, &s));
-    struct buf b = {0};
-    text_summary(&b, &s);
-    text_tables(&b, &s);
-    enum nokv_status status = buf_append(&b, "", 1);
-    if (status != NOKV_OK) {
-        buf_deinit(&b);
-        return status;
+    struct text t = {0};
+    text_summary(&t, &s);
+    text_tables(&t, &s);
+    if (t.failed == NOKV_OK)
+        t.failed = buf_append(&t.bytes, "", 1);
+    if (t.failed != NOKV_OK) {
+        buf_deinit(&t.bytes);
+        return t.failed;
     }
-    *out_text = (char *)b.data;
+    *out_text = (char *)t.bytes.data;
     return NOKV_OK;
 }
