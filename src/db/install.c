@@ -26,8 +26,6 @@ void view_ref(struct view *v)
 
 bool view_unref(struct view *v)
 {
-    if (v == NULL)
-        return false;
     /* acq_rel: all use of the view happens before its end */
     uint32_t before = atomic_fetch_sub_explicit(&v->refs, 1, memory_order_acq_rel);
     ASSERT(before > 0);
