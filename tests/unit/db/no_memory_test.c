@@ -184,6 +184,96 @@ static void test_open(void **state)
     fixture_deinit(&f);
 }
 
+/* ---- collecting -------------------------------------------------------------------------------------------------- */
+
+/* Every third value is garbage, and more than that of the oldest segments. */
+static void garbage_scene_init(struct fixture *f)
+{
+    values_init(f);
+    f->options.vlog_space_amp_max = 1000; /* nothing is collected before it is asked for */
+    fixture_open(f);
+    for (uint64_t i = 0; i < KEYS; i++)
+        sized_put(f->db, i, 1, home_sizes[i % 3]);
+    OK(nokv_flush(f->db));
+    for (uint64_t i = 0; i < KEYS; i++)
+        if (i % 3 == 0 || i < KEYS / 3)
+            kv_delete(f->db, i);
+    OK(nokv_compact_range(f->db, NULL, 0, NULL, 0));
+    sized_put(f->db, KEYS - 1, 1, home_sizes[(KEYS - 1) % 3]);
+    OK(nokv_flush(f->db));
+    fixture_close(f);
+}
+
+static void garbage_scene_check(nokv_db *db)
+{
+    for (uint64_t i = 0; i < KEYS; i++)
+        sized_check(db, i, i % 3 != 0 && i >= KEYS / 3, home_sizes[i % 3]);
+}
+
+static nokv_status call_collect(nokv_db *db)
+{
+    return nokv_vlog_collect(db, 1.0);
+}
+
+/* It makes the second table of level 0, which is merged with the first one. */
+static nokv_status call_merge(nokv_db *db)
+{
+    return nokv_flush(db);
+}
+
+static bool kth_work_run(const struct fixture *scene, nokv_status (*call)(nokv_db *), uint64_t k, uint64_t *failed)
+{
+    struct fixture f = {.options = scene->options};
+    struct segment_list l;
+    OK(sim_clone(scene->sim, &f.sim));
+    OK(sim_io_create(f.sim, &f.io));
+    fixture_open(&f);
+    OK(nokv_put(f.db, "key", 3, "v", 1, NULL));
+    uint64_t before = mem_alloc_count();
+    mem_fail_after(k);
+    nokv_status status = call(f.db);
+    bool reached = mem_alloc_count() - before > k;
+    mem_fail_after(UINT64_MAX);
+    *failed += status != NOKV_OK;
+    garbage_scene_check(f.db);
+    nokv_status again = call(f.db);
+    if (again == NOKV_ERR_POISONED) { /* the disk had no memory within a write to the log */
+        (void)nokv_close(TAKE(f.db));
+        fixture_open(&f);
+        again = call(f.db);
+    }
+    OK(again);
+    OK(nokv_vlog_collect(f.db, 1.0));
+    segments_list(f.db, &l);
+    assert_true(l.file_bytes <= l.live_bytes + (l.count + 1) * 5 * PAGE_BYTES);
+    fixture_close(&f);
+    fixture_open(&f); /* it removes what there was no memory to remember as obsolete */
+    garbage_scene_check(f.db);
+    OK(nokv_wait_idle(f.db));
+    OK(db_check(f.db));
+    fixture_deinit(&f);
+    return reached;
+}
+
+/* Whichever allocation of a collection or of a merge fails, in the call or in a thread: no value is missed, and the
+ * next one does it all. */
+static void test_background_work(void **state)
+{
+    (void)state;
+    static nokv_status (*const calls[])(nokv_db *) = {call_collect, call_merge};
+    struct fixture f;
+    garbage_scene_init(&f);
+    for (size_t c = 0; c < 2 * ARRAY_COUNT(calls); c++) {
+        uint64_t failed = 0;
+        f.options.inline_background_work = c < ARRAY_COUNT(calls);
+        for (uint64_t k = 0; kth_work_run(&f, calls[c % ARRAY_COUNT(calls)], k, &failed); k++)
+            continue;
+        assert_true(failed > 5);
+    }
+    f.options.inline_background_work = true;
+    fixture_deinit(&f);
+}
+
 /* ---- threads ----------------------------------------------------------------------------------------------------- */
 
 struct crowd {
@@ -247,6 +337,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_calls),
         cmocka_unit_test(test_open),
+        cmocka_unit_test(test_background_work),
         cmocka_unit_test(test_unregistered_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
