@@ -416,6 +416,124 @@ static void test_crash_while_collecting(void **state)
     assert_true(runs > 5);
 }
 
+/* Sealed segments with live records and none that has none, as large as no test makes them. */
+static size_t segments_grow(struct fixture *f, uint64_t file_bytes, uint64_t live_bytes)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < f->db->segment_count; i++) {
+        struct segment_entry *e = f->db->segments[i];
+        if (e->live_records == 0 || e->segment->writer)
+            continue;
+        e->desc.file_bytes += file_bytes;
+        e->live_bytes += live_bytes;
+        count++;
+    }
+    return count;
+}
+
+/* Writers are slowed when garbage is far above the bound and more than 64 MiB, the more of it the more. */
+static void test_debt(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct model m;
+    double before = 0;
+    scene_init(&f, &m, amp_max);
+    fill(&f, &m);
+    merge(&f);
+    size_t count = segments_grow(&f, 0, 0);
+    assert_true(count > 1);
+    assert_true(collect_debt_locked(f.db) == 0);
+    (void)segments_grow(&f, (48 << 20) / count, 0);
+    assert_true(collect_debt_locked(f.db) == 0);
+    (void)segments_grow(&f, -((48ull << 20) / count), 0);
+    for (uint64_t more = 80ull << 20; more < 800ull << 20; more *= 2) {
+        (void)segments_grow(&f, more / count, 0);
+        double debt = collect_debt_locked(f.db);
+        assert_true(debt > before);
+        before = debt;
+        (void)segments_grow(&f, -(more / count), 0);
+    }
+    OK(db_check(f.db));
+    fixture_deinit(&f);
+}
+
+/* A round ends where it would move more than 256 MiB, but takes one segment at least. */
+static void test_rounds_are_bounded(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct model m;
+    scene_init(&f, &m, amp_max);
+    fill(&f, &m);
+    merge(&f);
+    static const struct {
+        uint64_t live_bytes;
+        size_t chosen;
+    } rows[] = {{300ull << 20, 1}, {120ull << 20, 2}};
+    for (size_t r = 0; r < ARRAY_COUNT(rows); r++) {
+        size_t chosen = 0;
+        uint64_t live = rows[r].live_bytes;
+        assert_true(segments_grow(&f, 3 * live, live) > 2);
+        collect_choose_locked(f.db);
+        for (size_t i = 0; i < f.db->segment_count; i++) {
+            chosen += f.db->segments[i]->collecting;
+            f.db->segments[i]->collecting = false;
+        }
+        assert_int_equal(chosen, rows[r].chosen);
+        (void)segments_grow(&f, -3 * live, -live);
+    }
+    OK(db_check(f.db));
+    fixture_deinit(&f);
+}
+
+static bool stop_at_second(void *arg, const nokv_vlog_segment *segment)
+{
+    uint64_t *numbers = arg;
+    numbers[numbers[0] != 0] = segment->number;
+    return numbers[1] == 0;
+}
+
+/* Who has seen enough segments is shown no more. */
+static void test_segments_until_told(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct model m;
+    struct segment_list l;
+    uint64_t numbers[2] = {0, 0};
+    scene_init(&f, &m, amp_max);
+    fill(&f, &m);
+    segments_list(f.db, &l);
+    assert_true(l.count > 2);
+    OK(nokv_vlog_segments(f.db, stop_at_second, numbers));
+    assert_int_equal(numbers[0], l.items[0].number);
+    assert_int_equal(numbers[1], l.items[1].number);
+    fixture_deinit(&f);
+}
+
+/* A segment that was found damaged is left alone; one that has gone by then is nobody's concern. */
+static void test_damaged_and_gone(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct model m;
+    struct segment_list l;
+    scene_init(&f, &m, 1000);
+    fill(&f, &m);
+    merge(&f);
+    uint64_t numbers[] = {f.db->segments[0]->desc.number, 999999};
+    collect_note_damaged_locked(f.db, numbers, ARRAY_COUNT(numbers));
+    segments_list(f.db, &l);
+    assert_string_equal(l.items[0].state, "damaged");
+    for (uint64_t i = 0; i < KEYS; i++)
+        key_write(&f, &m, i);
+    OK(nokv_vlog_collect(f.db, 1.0));
+    model_check(&f, &m);
+    OK(db_check(f.db));
+    fixture_deinit(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -430,6 +548,10 @@ int main(void)
         cmocka_unit_test(test_snapshot_holds_values),
         cmocka_unit_test(test_iterator_keeps_files),
         cmocka_unit_test(test_crash_while_collecting),
+        cmocka_unit_test(test_debt),
+        cmocka_unit_test(test_rounds_are_bounded),
+        cmocka_unit_test(test_segments_until_told),
+        cmocka_unit_test(test_damaged_and_gone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

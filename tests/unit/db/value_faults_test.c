@@ -392,6 +392,32 @@ static void test_full_disk_while_sealing(void **state)
     fixture_deinit(&f);
 }
 
+/* No segment can be closed, and both that may be open at once are full: told, and with room all of it goes on. */
+static void test_no_segment_can_be_closed(void **state)
+{
+    (void)state;
+    struct fixture f;
+    nokv_status status = NOKV_OK;
+    uint64_t written = 0;
+    scene_init(&f);
+    sim_fail(f.sim, IO_OP_TRUNCATE, IO_VLOG, 1, ENOSPC, true);
+    for (; written < 60 && status == NOKV_OK; written++)
+        status = way_put(f.db, NEW_KEY + written, NOKV_SYNC_NONE);
+    FAILS(NO_SPACE, status);
+    if (strstr(status_message(), "segments of the value log cannot be closed") == NULL)
+        fail_msg("another reason: %s", status_message());
+    FAILS(NO_SPACE, way_put(f.db, NEW_KEY + 200, NOKV_SYNC_NONE));
+    sim_fail_clear(f.sim);
+    OK(way_put(f.db, NEW_KEY + written - 1, NOKV_SYNC_NONE));
+    settle(f.db);
+    for (uint64_t i = 0; i < written; i++)
+        sized_check(f.db, NEW_KEY + i, 1, DIRECT_BYTES);
+    sized_check(f.db, NEW_KEY + 200, 0, 0);
+    old_check(f.db);
+    OK(db_check(f.db));
+    fixture_deinit(&f);
+}
+
 /* ---- collecting -------------------------------------------------------------------------------------------------- */
 
 enum { MANY = 90 };
@@ -614,6 +640,7 @@ int main(void)
         cmocka_unit_test(test_no_room_for_the_next_log),
         cmocka_unit_test(test_direct_goes_on_after_full_disk),
         cmocka_unit_test(test_full_disk_while_sealing),
+        cmocka_unit_test(test_no_segment_can_be_closed),
         cmocka_unit_test(test_no_memory_while_sealing),
         cmocka_unit_test(test_full_disk_while_collecting),
         cmocka_unit_test(test_no_room_to_collect),
