@@ -709,6 +709,42 @@ static void test_manifest_is_settled_first(void **state)
     fixture_deinit(&f);
 }
 
+/* A directory may be named with slashes behind it, and be at the top of the file system. */
+static void test_names_of_the_directory(void **state)
+{
+    (void)state;
+    static const char *const names[][2] = {{"db/", "db"}, {"db///", "db/"}, {"/top", "/top/"}};
+    for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
+        struct fixture f;
+        fixture_init(&f);
+        OK(db_open(f.io, names[i][0], &f.options, &f.db));
+        kv_put_synced(f.db, 1, 1);
+        fixture_power_cut(&f);
+        OK(db_open(f.io, names[i][1], &f.options, &f.db));
+        kv_check(f.db, 1, 1);
+        FAILS(BUSY, db_open(f.io, names[i][0], &f.options, &(nokv_db *){NULL}));
+        fixture_deinit(&f);
+    }
+    OK(nokv_close(NULL));
+}
+
+/* Numbers that are nearly used up are refused before the first of them is given twice. */
+static void test_number_out_of_range(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct io_file *file = NULL;
+    fixture_init(&f);
+    lives(&f, 1, 3);
+    OK(io_open(f.io, "db/36028797018963968.sst", IO_OTHER, IO_STD, IO_WRITE | IO_CREATE, &file));
+    OK(io_close(file));
+    fixture_assert_corrupt(&f, "a file has number 36028797018963968");
+    OK(io_unlink(f.io, "db/36028797018963968.sst"));
+    fixture_open(&f);
+    check_keys(&f, 0, 3, 1);
+    fixture_deinit(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -733,6 +769,8 @@ int main(void)
         cmocka_unit_test(test_numbers_are_never_used_again),
         cmocka_unit_test(test_numbers_of_left_overs),
         cmocka_unit_test(test_many_lives),
+        cmocka_unit_test(test_names_of_the_directory),
+        cmocka_unit_test(test_number_out_of_range),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -234,12 +234,57 @@ static void test_defaults(void **state)
     }
 }
 
+/* Where the kernel does not say how much memory there is, 8 GiB are assumed. */
+static void test_unknown_memory(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct io_memory memory = {.source = "nobody"};
+    nokv_options known;
+    values_init(&f);
+    sim_set_memory(f.sim, &memory);
+    fixture_open(&f);
+    OK(options_resolve(&f.options, 8ull << 30, &known));
+    assert_int_equal(f.db->options.block_cache_bytes, known.block_cache_bytes);
+    fixture_deinit(&f);
+}
+
+/* Tables that have room in memory, beside values that do not: a merge goes past the page cache, and what it has merged
+ * is in memory as before. */
+static void test_merged_stay_in_memory(void **state)
+{
+    (void)state;
+    struct fixture f;
+    scene_init(&f);
+    assert_true(atomic_load(&f.db->tables_fit) && !atomic_load(&f.db->is_plentiful));
+    uint64_t merges = stats_of(f.db).compactions;
+    for (uint64_t i = 0; i < KEYS; i += 2)
+        sized_put(f.db, i, 1, size_of(i));
+    OK(nokv_compact_range(f.db, NULL, 0, NULL, 0));
+    nokv_stats s = stats_of(f.db);
+    assert_true(s.compactions > merges);
+    assert_string_equal(s.components[NOKV_COMPONENT_COMPACTION].model, "direct");
+    size_t bottom = bottom_of(&s);
+    for (size_t i = 0; i < f.db->version->levels[bottom].count; i++) {
+        const struct table *t = f.db->version->levels[bottom].tables[i];
+        assert_int_equal(sst_reader_resident_bytes(t->reader), t->desc.file_bytes);
+    }
+    get_all(&f);
+    fixture_deinit(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_long_scans), cmocka_unit_test(test_cold_level),  cmocka_unit_test(test_cache_takes_all),
-        cmocka_unit_test(test_pinned),     cmocka_unit_test(test_cold_values), cmocka_unit_test(test_coldness),
+        cmocka_unit_test(test_long_scans),
+        cmocka_unit_test(test_cold_level),
+        cmocka_unit_test(test_cache_takes_all),
+        cmocka_unit_test(test_pinned),
+        cmocka_unit_test(test_cold_values),
+        cmocka_unit_test(test_coldness),
         cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_unknown_memory),
+        cmocka_unit_test(test_merged_stay_in_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
