@@ -337,6 +337,41 @@ static void test_missing_segment_of_a_log(void **state)
     fixture_deinit(&f);
 }
 
+/* A writer for more than a value may have, or for no key, is refused at once. */
+static void test_writer_refused(void **state)
+{
+    (void)state;
+    struct fixture f;
+    nokv_value_writer *w = NULL;
+    values_init(&f);
+    fixture_open(&f);
+    FAILS(TOO_LARGE, nokv_value_writer_open(f.db, "k", 1, NOKV_VALUE_SIZE_MAX + 1, &w));
+    FAILS(INVALID, nokv_value_writer_open(f.db, "", 0, 10, &w));
+    assert_null(w);
+    w = writer_open(f.db, 1, NOKV_VALUE_SIZE_MAX);
+    nokv_value_writer_abandon(w);
+    fixture_deinit(&f);
+}
+
+/* Shared buffers of another size, as larger segments have them, are made anew. */
+static void test_buffers_of_another_size(void **state)
+{
+    (void)state;
+    struct fixture f;
+    static const uint64_t segment_bytes[] = {64 << 10, 8 << 20, 64 << 10};
+    values_init(&f);
+    for (uint64_t life = 0; life < ARRAY_COUNT(segment_bytes); life++) {
+        f.options.vlog_segment_bytes = segment_bytes[life];
+        fixture_open(&f);
+        sized_put(f.db, life, 1, DIRECT_BYTES);
+        fixture_kill(&f); /* its value is in the buffers alone */
+    }
+    fixture_open(&f);
+    for (uint64_t life = 0; life < ARRAY_COUNT(segment_bytes); life++)
+        sized_check(f.db, life, 1, DIRECT_BYTES);
+    fixture_deinit(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -348,6 +383,8 @@ int main(void)
         cmocka_unit_test(test_batch_of_many_segments),
         cmocka_unit_test(test_writer_of_unknown_size),
         cmocka_unit_test(test_missing_segment_of_a_log),
+        cmocka_unit_test(test_writer_refused),
+        cmocka_unit_test(test_buffers_of_another_size),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

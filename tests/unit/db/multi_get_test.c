@@ -512,6 +512,48 @@ static void test_hot_calls(void **state)
     fixture_deinit(&f);
 }
 
+/* Level 0 with more tables than a call looks at together: the same answers; and what cannot be read is an error of its
+ * key. */
+static void test_many_tables(void **state)
+{
+    (void)state;
+    enum { TABLES = 70 };
+    static struct call c;
+    struct fixture f;
+    struct wanted w = {0};
+    multi_fixture_init(&f, NOKV_VLOG_READ_PREAD);
+    f.options.l0_compact_files = 200;
+    f.options.l0_busy_files = 300;
+    f.options.sst_read = NOKV_IO_STD;
+    fixture_open(&f);
+    for (uint64_t n = 0; n < TABLES; n++) {
+        put_mixed(&f, &w, 0, n + 1);
+        put_mixed(&f, &w, n + 1, 1);
+        put_mixed(&f, &w, KEYS - 1, n + 1);
+        OK(nokv_flush(f.db));
+    }
+    assert_int_equal(f.db->version->levels[0].count, TABLES);
+    call_all(&c);
+    call_check(f.db, &c, &w, NULL);
+    fixture_close(&f);
+    fixture_open(&f);
+    sim_fail(f.sim, IO_OP_READ, IO_SST, 1, EIO, true);
+    FAILS(IO, call_run(f.db, &c, NULL));
+    sim_fail_clear(f.sim);
+    size_t failed = 0;
+    for (size_t n = 0; n < c.count; n++) {
+        if (c.statuses[n] == NOKV_ERR_IO) {
+            value_is_zeroed(&c.values[n]);
+            failed++;
+        } else {
+            answer_check(&c, n, w.versions[c.ids[n]]);
+        }
+    }
+    assert_true(failed > TABLES / 2);
+    call_check(f.db, &c, &w, NULL);
+    fixture_deinit(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -525,6 +567,7 @@ int main(void)
         cmocka_unit_test(test_allocation_failures),
         cmocka_unit_test(test_failed_block_reads),
         cmocka_unit_test(test_hot_calls),
+        cmocka_unit_test(test_many_tables),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

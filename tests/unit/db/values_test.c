@@ -484,6 +484,38 @@ static void test_verify_notices_wrong_counters(void **state)
     fixture_deinit(&f);
 }
 
+/* A pointer into a segment that is not there, and an entry of a kind that is not known, are errors of that key alone.
+ */
+static void test_entries_that_cannot_be_followed(void **state)
+{
+    (void)state;
+    struct fixture f;
+    char key[24];
+    nokv_value value = {0};
+    struct found found = {0};
+    values_init(&f);
+    fixture_open(&f);
+    sized_put(f.db, 1, 1, INLINE_BYTES);
+    sized_put(f.db, 2, 1, DIRECT_BYTES);
+    size_t key_size = kv_key(2, key);
+    db_find_in_memory(f.db->view, slice_make(key, key_size), f.db->last_seq, &found);
+    uint8_t *pointer = (uint8_t *)(uintptr_t)found.lookup.value.data;
+    pointer[1] ^= 1;
+    FAILS(CORRUPT, nokv_get(f.db, key, key_size, NULL, &value));
+    assert_non_null(strstr(nokv_error_message(), "of the value log, which is not there"));
+    pointer[1] ^= 1;
+    sized_check(f.db, 2, 1, DIRECT_BYTES);
+    struct ikey later = {.user = slice_make(key, key_size), .tag = key_tag(f.db->last_seq, KEY_MERGE)};
+    OK(memtable_add(f.db->mem, later, slice_make("+1", 2)));
+    FAILS(NOT_SUPPORTED, nokv_get(f.db, key, key_size, NULL, &value));
+    assert_non_null(strstr(nokv_error_message(), "an entry of kind 3"));
+    sized_check(f.db, 1, 1, INLINE_BYTES);
+    fixture_kill(&f);
+    fixture_open(&f);
+    sized_check(f.db, 2, 1, DIRECT_BYTES);
+    fixture_deinit(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -498,6 +530,7 @@ int main(void)
         cmocka_unit_test(test_iterator_meets_damage),
         cmocka_unit_test(test_verify_notices_flips),
         cmocka_unit_test(test_verify_notices_wrong_counters),
+        cmocka_unit_test(test_entries_that_cannot_be_followed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
