@@ -601,6 +601,73 @@ static void test_failed_sync_of_a_creation(void **state)
     }
 }
 
+/* A flush that writers wait for fails for good: they are told, and nobody waits for ever. */
+static void test_failed_flush_with_full_memtables(void **state)
+{
+    (void)state;
+    struct fixture f;
+    nokv_status status = NOKV_OK;
+    scene_init(&f);
+    sim_fail(f.sim, IO_OP_WRITE, IO_FLUSH, 1, ENOSPC, true);
+    for (uint64_t i = 100; i < 5000 && status == NOKV_OK; i++)
+        status = kv_try_put(f.db, i, 1, NOKV_SYNC_NONE);
+    FAILS(NO_SPACE, status);
+    sim_fail(f.sim, IO_OP_WRITE, IO_FLUSH, 1, EIO, true);
+    FAILS(POISONED, kv_try_put(f.db, 50, 1, NOKV_SYNC_NONE));
+    assert_non_null(strstr(status_message(), "background work failed"));
+    sim_fail_clear(f.sim);
+    FAILS(POISONED, nokv_flush(f.db));
+    check_ten(&f);
+    fixture_kill(&f);
+    fixture_open(&f);
+    check_ten(&f);
+    fixture_deinit(&f);
+}
+
+/* A log that could be neither made nor removed again is removed before the next one is made, or there is no next one.
+ */
+static void test_log_that_was_not_made(void **state)
+{
+    (void)state;
+    struct fixture f;
+    scene_init(&f);
+    sim_fail(f.sim, IO_OP_WRITE, IO_WAL, 1, ENOSPC, true); /* the new log's header */
+    FAILS(NO_SPACE, nokv_flush(f.db));
+    sim_fail_clear(f.sim);
+    assert_int_not_equal(f.db->stray_log, 0);
+    sim_fail(f.sim, IO_OP_NAMESPACE, IO_COMPONENT_COUNT, 1, EIO, false);
+    FAILS(IO, nokv_flush(f.db));
+    assert_true(sim_failed(f.sim));
+    sim_fail_clear(f.sim);
+    OK(nokv_flush(f.db));
+    assert_int_equal(f.db->stray_log, 0);
+    OK(db_check(f.db));
+    kv_put_synced(f.db, 50, 1);
+    fixture_power_cut(&f);
+    fixture_open(&f);
+    check_ten(&f);
+    kv_check(f.db, 50, 1);
+    fixture_deinit(&f);
+}
+
+/* Sequence numbers that are used up are not given again: a write says so, and nothing else changes. */
+static void test_last_sequence_number(void **state)
+{
+    (void)state;
+    struct fixture f;
+    scene_init(&f);
+    uint64_t last = f.db->last_seq;
+    f.db->last_seq = KEY_SEQ_MAX;
+    FAILS(TOO_LARGE, kv_try_put(f.db, 50, 1, NOKV_SYNC_NONE));
+    f.db->last_seq = last;
+    kv_put_synced(f.db, 50, 1);
+    fixture_kill(&f);
+    fixture_open(&f);
+    check_ten(&f);
+    kv_check(f.db, 50, 1);
+    fixture_deinit(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -622,6 +689,9 @@ int main(void)
         cmocka_unit_test(test_reopen_after_failed_sync),
         cmocka_unit_test(test_failed_sync_of_a_creation),
         cmocka_unit_test(test_log_that_stays),
+        cmocka_unit_test(test_failed_flush_with_full_memtables),
+        cmocka_unit_test(test_log_that_was_not_made),
+        cmocka_unit_test(test_last_sequence_number),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
