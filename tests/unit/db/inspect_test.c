@@ -3,10 +3,13 @@
  * inspect_test.c - looking at a database from outside: dumps of its files, figures, verification, and removing it. On
  * the real disk, because these calls make their own environment.
  */
+#include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
+#include "db/db.h"
 #include "lsm/names.h"
-#include "nokv/nokv.h"
+#include "sst/reader.h"
 #include "test.h"
 
 struct scene {
@@ -64,9 +67,10 @@ static void file_find(const struct scene *s, enum file_type type, char out[600])
     char path[PATH_SIZE_MAX];
     bool found = false;
     for (uint64_t n = 1; n < 100; n++) {
-        OK(type == FILE_WAL   ? path_wal(path, s->path, n)
-           : type == FILE_SST ? path_sst(path, s->path, n)
-                              : path_manifest(path, s->path, n));
+        OK(type == FILE_WAL    ? path_wal(path, s->path, n)
+           : type == FILE_SST  ? path_sst(path, s->path, n)
+           : type == FILE_VLOG ? path_vlog(path, s->path, n)
+                               : path_manifest(path, s->path, n));
         if (access(path, F_OK) != 0)
             continue;
         snprintf(out, 600, "%s", path);
@@ -367,6 +371,181 @@ static void test_destroy_of_a_damaged_one(void **state)
     scene_deinit(&s);
 }
 
+/* A database whose directory of values is gone is removed as any other. */
+static void test_destroy_without_values(void **state)
+{
+    (void)state;
+    struct scene s;
+    char path[600];
+    scene_init(&s);
+    put(&s, "k", "v");
+    scene_close(&s);
+    snprintf(path, sizeof path, "%s/vlog", s.path);
+    assert_int_equal(rmdir(path), 0);
+    OK(nokv_destroy(s.path));
+    assert_int_not_equal(access(s.path, F_OK), 0);
+    scene_deinit(&s);
+}
+
+/* ---- values ------------------------------------------------------------------------------------------------------ */
+
+enum { LARGE_BYTES = 20000, LARGE_COUNT = 4 };
+
+/* They go to a segment of the value log. */
+static void large_put(struct scene *s)
+{
+    static char value[LARGE_BYTES];
+    for (char i = 0; i < LARGE_COUNT; i++) {
+        char key = (char)('a' + i);
+        memset(value, key, sizeof value);
+        OK(nokv_put(s->db, &key, 1, value, sizeof value, NULL));
+    }
+}
+
+static void large_check(struct scene *s)
+{
+    for (char i = 0; i < LARGE_COUNT; i++) {
+        char key = (char)('a' + i);
+        nokv_value value = {0};
+        OK(nokv_get(s->db, &key, 1, NULL, &value));
+        assert_int_equal(value.size, LARGE_BYTES);
+        assert_int_equal(((const char *)value.data)[LARGE_BYTES - 1], key);
+        nokv_value_release(&value);
+    }
+}
+
+struct salvaged {
+    size_t count, stop_after;
+};
+
+static bool salvaged_count(void *arg, const nokv_salvage_record *record)
+{
+    struct salvaged *s = arg;
+    assert_int_equal(record->key.size, 1);
+    assert_int_equal(record->value.size, LARGE_BYTES);
+    assert_int_equal(((const char *)record->value.data)[0], ((const char *)record->key.data)[0]);
+    return ++s->count != s->stop_after;
+}
+
+/* A segment's records are handed out without the database, until who takes them has enough. */
+static void test_salvage(void **state)
+{
+    (void)state;
+    struct scene s;
+    char path[600];
+    nokv_salvage_report report = {0};
+    struct salvaged all = {0}, two = {.stop_after = 2};
+    scene_init(&s);
+    large_put(&s);
+    scene_close(&s);
+    file_find(&s, FILE_VLOG, path);
+    FAILS(INVALID, nokv_vlog_salvage(NULL, salvaged_count, &all, &report));
+    FAILS(INVALID, nokv_vlog_salvage(path, NULL, &all, &report));
+    FAILS(INVALID, nokv_vlog_salvage(path, salvaged_count, &all, NULL));
+    OK(nokv_vlog_salvage(path, salvaged_count, &all, &report));
+    assert_int_equal(all.count, LARGE_COUNT);
+    assert_int_equal(report.records, LARGE_COUNT);
+    assert_int_equal(report.damaged_bytes, 0);
+    assert_true(report.sealed);
+    FAILS(ABORTED, nokv_vlog_salvage(path, salvaged_count, &two, &report));
+    assert_int_equal(two.count, 2);
+    scene_deinit(&s);
+}
+
+/* Files of the value log's directory that are not ours, or cannot be opened, are no part of what is in memory; a table
+ * that could not be read in part is told in the text. */
+static void test_stats_of_odd_files(void **state)
+{
+    (void)state;
+    struct scene s;
+    char path[600];
+    char *text = NULL;
+    scene_init(&s);
+    large_put(&s);
+    OK(nokv_flush(s.db));
+    uint64_t before = stats_of(&s).components[NOKV_COMPONENT_VLOG].resident_bytes;
+    snprintf(path, sizeof path, "%s/vlog/notes", s.path);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    assert_true(fputs("not a segment", file) > 0);
+    assert_int_equal(fclose(file), 0);
+    snprintf(path, sizeof path, "%s/vlog/000999.vlog", s.path);
+    assert_int_equal(mknod(path, S_IFSOCK | 0600, 0), 0);
+    assert_int_equal(stats_of(&s).components[NOKV_COMPONENT_VLOG].resident_bytes, before);
+    struct version *v = s.db->version;
+    size_t level = 0;
+    while (v->levels[level].count == 0)
+        level++;
+    atomic_store(&v->levels[level].tables[0]->reader->is_faulted, true);
+    OK(nokv_stats_text(s.db, &text));
+    assert_non_null(strstr(text, "files that could not be read in part: 1 "));
+    nokv_free(text);
+    assert_int_equal(unlink(path), 0);
+    scene_deinit(&s);
+}
+
+/* ---- what a process leaves --------------------------------------------------------------------------------------- */
+
+/* A shared buffer that is larger than any is CORRUPT: nobody reads gigabytes of it. */
+static void test_huge_buffers(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"WALBUF", "VLOGBUF"};
+    struct scene s;
+    struct stat st;
+    char path[600];
+    scene_init(&s);
+    large_put(&s);
+    scene_close(&s);
+    nokv_options o;
+    nokv_options_init(&o);
+    for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
+        snprintf(path, sizeof path, "%s/%s", s.path, names[i]);
+        off_t size = stat(path, &st) == 0 ? st.st_size : 0;
+        close(open(path, O_CREAT | O_WRONLY, 0600));
+        assert_int_equal(truncate(path, (1ll << 30) + 4096), 0);
+        FAILS(CORRUPT, nokv_open(s.path, &o, &s.db));
+        assert_non_null(strstr(nokv_error_message(), names[i]));
+        assert_int_equal(truncate(path, size), 0);
+    }
+    scene_open(&s);
+    large_check(&s);
+    scene_deinit(&s);
+}
+
+/* What a killed process had reserved in a segment, and never wrote to, is given back by the next open. */
+static void test_reserved_space_is_given_back(void **state)
+{
+    (void)state;
+    struct scene s;
+    struct stat before, after;
+    char path[600];
+    scene_init(&s);
+    scene_close(&s);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        scene_open(&s);
+        large_put(&s);
+        OK(nokv_flush(s.db));
+        test_exit(0);
+    }
+    int status = 1;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    file_find(&s, FILE_VLOG, path);
+    assert_int_equal(stat(path, &before), 0);
+    assert_int_equal(truncate(path, before.st_size + (8 << 20)), 0);
+    scene_open(&s);
+    large_check(&s);
+    scene_close(&s);
+    assert_int_equal(stat(path, &after), 0);
+    assert_true(after.st_size < before.st_size + (4 << 20));
+    scene_open(&s);
+    large_check(&s);
+    scene_deinit(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -378,6 +557,11 @@ int main(void)
         cmocka_unit_test(test_verify),
         cmocka_unit_test(test_destroy),
         cmocka_unit_test(test_destroy_of_a_damaged_one),
+        cmocka_unit_test(test_destroy_without_values),
+        cmocka_unit_test(test_salvage),
+        cmocka_unit_test(test_stats_of_odd_files),
+        cmocka_unit_test(test_huge_buffers),
+        cmocka_unit_test(test_reserved_space_is_given_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

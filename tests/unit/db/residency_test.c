@@ -239,13 +239,53 @@ static void test_beside_the_owner(void **state)
     test_dir_remove(s.dir);
 }
 
+struct parts {
+    uint64_t empty_filters, unknown;
+};
+
+static bool parts_count(void *arg, const nokv_residency_file *f)
+{
+    struct parts *p = arg;
+    if (f->resident_bytes == UINT64_MAX) {
+        p->unknown++;
+        assert_string_equal(f->name, "000999.sst");
+        assert_int_equal(f->data.bytes + f->range_count, 0);
+    } else if (f->kind == NOKV_FILE_SST) {
+        assert_int_equal(f->filter.bytes + f->filter.resident_bytes, 0);
+        p->empty_filters++;
+    }
+    assert_null(strstr(f->name, "notes"));
+    return true;
+}
+
+/* Tables without a filter have none of it in memory, other people's files are left out, and of what cannot be opened
+ * only the name is told. */
+static void test_odd_files(void **state)
+{
+    (void)state;
+    struct scene s;
+    struct parts parts = {0};
+    char path[400];
+    scene_init(&s);
+    s.options.filter_bits_per_key = UINT32_MAX;
+    database_fill(&s);
+    snprintf(path, sizeof path, "%s/vlog/notes", s.path);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fclose(file);
+    snprintf(path, sizeof path, "%s/000999.sst", s.path);
+    assert_int_equal(mknod(path, S_IFSOCK | 0600, 0), 0);
+    OK(nokv_residency(s.path, 1000, parts_count, &parts));
+    assert_true(parts.empty_filters > 3);
+    assert_int_equal(parts.unknown, 1);
+    test_dir_remove(s.dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_what_is_handed_out),
-        cmocka_unit_test(test_errors),
-        cmocka_unit_test(test_no_memory),
-        cmocka_unit_test(test_beside_the_owner),
+        cmocka_unit_test(test_what_is_handed_out), cmocka_unit_test(test_errors),    cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_beside_the_owner),   cmocka_unit_test(test_odd_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
