@@ -411,8 +411,7 @@ static enum nokv_status logs_seal(struct nokv_db *db)
             TRY(rlog_seal(db->old_logs[i].writer));
         rlog_writer_destroy(TAKE(db->old_logs[i].writer));
     }
-    if (db->wal == NULL)
-        return NOKV_OK;
+    ASSERT(db->wal != NULL);
     rlog_release(db->wal);
     return rlog_seal(db->wal);
 }
