@@ -282,12 +282,13 @@ static int64_t direct_write_durable(struct io_file *file, const void *data, size
     struct direct_file *d = direct_of(file);
     int64_t n = -EOPNOTSUPP;
     mutex_lock(&d->mu);
-    if (atomic_load_explicit(&d->posix.can_dsync, memory_order_relaxed) && leaves_true_size(d, size, off))
+    bool is_tried = atomic_load_explicit(&d->posix.can_dsync, memory_order_relaxed) && leaves_true_size(d, size, off);
+    if (is_tried)
         n = write_locked(d, data, size, off, RWF_DSYNC);
     mutex_unlock(&d->mu);
     if (n != -EINVAL && n != -ENOSYS && n != -EOPNOTSUPP)
         return n;
-    if (n != -EOPNOTSUPP)
+    if (is_tried)
         atomic_store_explicit(&d->posix.can_dsync, false, memory_order_relaxed);
     return -EOPNOTSUPP;
 }
