@@ -360,25 +360,28 @@ enum nokv_status io_skip_hole(struct io_file *file, uint64_t off, uint64_t *out_
     return NOKV_OK;
 }
 
-uint64_t io_resident(struct io_file *file)
+/* Whole pages; size 0: to the end of the file. */
+static uint64_t resident(struct io_file *file, uint64_t off, uint64_t size)
 {
     uint64_t bytes = 0;
     if (file->ops->resident == NULL)
         return UINT64_MAX;
-    int64_t rc = IO_COUNTED(file->io, file->component, IO_OP_ADVISE, file->ops->resident(file, 0, 0, &bytes));
+    int64_t rc = IO_COUNTED(file->io, file->component, IO_OP_ADVISE, file->ops->resident(file, off, size, &bytes));
     return rc < 0 ? UINT64_MAX : bytes;
+}
+
+uint64_t io_resident(struct io_file *file)
+{
+    return resident(file, 0, 0);
 }
 
 uint64_t io_resident_range(struct io_file *file, uint64_t off, uint64_t size)
 {
     ASSERT(off % PAGE_BYTES == 0);
-    uint64_t bytes = 0;
     if (size == 0)
         return 0;
-    if (file->ops->resident == NULL)
-        return UINT64_MAX;
-    int64_t rc = IO_COUNTED(file->io, file->component, IO_OP_ADVISE, file->ops->resident(file, off, size, &bytes));
-    return rc < 0 ? UINT64_MAX : u64_min(bytes, size); /* the last page may reach beyond the range */
+    uint64_t bytes = resident(file, off, size);
+    return bytes == UINT64_MAX ? bytes : u64_min(bytes, size); /* the last page may reach beyond the range */
 }
 
 /* ---- groups of reads ------------------------------------------------------------------------------------------ */

@@ -85,9 +85,9 @@ int mmap_advise(const struct io_map *map, size_t off, size_t size, enum io_advic
     case IO_ADVICE_SMALL:
         return advise_pages(map, off, size, MADV_NOHUGEPAGE);
     case IO_ADVICE_COLD:
-        return advise_pages(map, off, size, MADV_COLD);
+        break;
     }
-    return -EINVAL;
+    return advise_pages(map, off, size, MADV_COLD);
 }
 
 int mmap_resident(const struct io_map *map, size_t off, size_t size, uint64_t *out_bytes)

@@ -148,7 +148,7 @@ int sim_node_drop_unsynced(struct sim_node *n);
 /* The same with pages that are still shown as they were written; what is written to again gets another chance. */
 int sim_node_lose_unsynced(struct sim_node *n);
 /* Choose what the medium holds. */
-int sim_node_power_cut(struct sim_node *n, uint64_t *random);
+void sim_node_power_cut(struct sim_node *n, uint64_t *random);
 /* Page-aligned bytes that stay where they are while somebody holds them; counted. */
 int sim_node_pin_bytes(struct sim_node *n, struct sim_bytes **out_bytes);
 int sim_node_shared_begin(struct sim_node *n, uint8_t **out_data);
@@ -169,7 +169,7 @@ void sim_dir_sync(struct sim_node *dir);
 /* A prefix of each directory's pending operations happens. `first` begins the list of all nodes. */
 void sim_names_power_cut(struct sim_node *first, uint64_t *random);
 /* What is durable is what is. */
-int sim_dir_revert(struct sim_node *dir);
+void sim_dir_revert(struct sim_node *dir);
 int sim_dir_copy(const struct sim_node *from, struct sim_node *to); /* every node that it names has its twin */
 void sim_dir_clear(struct sim_node *dir);
 

@@ -142,11 +142,10 @@ static void sim_memory_get(struct io *io, struct io_memory *out_memory)
 static int64_t read_locked(struct sim_file *f, void *buffer, uint64_t size, uint64_t off)
 {
     struct sim *s = f->sim;
+    ASSERT(f->flags & IO_READ); /* the dispatcher has checked, here and below */
     int rc = step(s, IO_OP_READ, f->component);
     if (rc < 0)
         return rc;
-    if (!(f->flags & IO_READ))
-        return -EBADF;
     if (off >= f->node->size)
         return 0;
     uint64_t part = transfer_part(s, u64_min(size, f->node->size - off));
@@ -185,9 +184,8 @@ static int64_t write_failed(struct sim_file *f, const void *data, uint64_t size,
 
 static int64_t write_locked(struct sim_file *f, const void *data, uint64_t size, uint64_t off)
 {
+    ASSERT(f->flags & IO_WRITE);
     int rc = step(f->sim, IO_OP_WRITE, f->component);
-    if (!(f->flags & IO_WRITE))
-        return -EBADF;
     if (rc < 0)
         return write_failed(f, data, size, off, rc);
     uint64_t part = transfer_part(f->sim, size);
@@ -215,10 +213,9 @@ static int sync_failed(struct sim_file *f, int rc)
 
 static int64_t write_durable_locked(struct sim_file *f, const void *data, uint64_t size, uint64_t off)
 {
+    ASSERT(f->flags & IO_WRITE);
     bool is_write_plan = f->sim->plan.op == IO_OP_WRITE;
     int rc = step_as(f->sim, IO_OP_SYNC, IO_OP_WRITE, f->component);
-    if (!(f->flags & IO_WRITE))
-        return -EBADF;
     if (rc < 0)
         return is_write_plan ? write_failed(f, data, size, off, rc) : sync_failed(f, rc);
     uint64_t part = transfer_part(f->sim, size);
@@ -249,6 +246,7 @@ static int sim_sync(struct io_file *file)
 
 static int preallocate_locked(struct sim_file *f, uint64_t end)
 {
+    ASSERT(f->flags & IO_WRITE);
     int rc = step(f->sim, IO_OP_PREALLOCATE, f->component);
     if (rc < 0)
         return rc;
@@ -264,7 +262,7 @@ static int sim_preallocate(struct io_file *file, uint64_t off, uint64_t size)
 {
     struct sim_file *f = file_of(file);
     mutex_lock(&f->sim->mu);
-    int rc = f->flags & IO_WRITE ? preallocate_locked(f, off + size) : -EBADF;
+    int rc = preallocate_locked(f, off + size);
     mutex_unlock(&f->sim->mu);
     return rc;
 }
@@ -272,10 +270,11 @@ static int sim_preallocate(struct io_file *file, uint64_t off, uint64_t size)
 static int sim_truncate(struct io_file *file, uint64_t size)
 {
     struct sim_file *f = file_of(file);
+    ASSERT(f->flags & IO_WRITE);
     mutex_lock(&f->sim->mu);
     int rc = step(f->sim, IO_OP_TRUNCATE, f->component);
     if (rc == 0)
-        rc = f->flags & IO_WRITE ? sim_node_resize(f->node, size) : -EBADF;
+        rc = sim_node_resize(f->node, size);
     if (rc == 0)
         sim_uncharge(f->sim, f->node, size);
     mutex_unlock(&f->sim->mu);
@@ -329,9 +328,10 @@ static int sim_close(struct io_file *file)
 
 static int map_locked(struct sim_file *f, struct sim_map *m, struct io_map *out_map)
 {
+    ASSERT(f->flags & IO_READ);
     int rc = step(f->sim, IO_OP_MAP, f->component);
     if (rc == 0)
-        rc = f->flags & IO_READ ? sim_node_pin_bytes(f->node, &m->bytes) : -EACCES;
+        rc = sim_node_pin_bytes(f->node, &m->bytes);
     if (rc < 0)
         return rc;
     m->sim = f->sim;

@@ -17,7 +17,7 @@
  *      dirty as a whole: it goes to the undo log, with what the medium has.
  *
  * Cost: a write costs its bytes twice, a sync nothing, a clone nothing until somebody writes, a cut the sectors of the
- * records. Failure: no memory is -ENOMEM and nothing has changed.
+ * records. Failure: no memory is -ENOMEM and nothing has changed; a cut asserts that there is some.
  */
 #include <errno.h>
 
@@ -210,9 +210,7 @@ static int lost_dirty(struct sim_node *n, uint64_t off, uint64_t size)
 
 int sim_node_write(struct sim_node *n, const void *data, uint64_t size, uint64_t off, bool is_durable)
 {
-    ASSERT(n->maps == 0); /* a data file is never written while it is mapped */
-    if (size == 0)
-        return 0;
+    ASSERT(n->maps == 0 && size > 0); /* a data file is never written while it is mapped */
     int rc = node_own_bytes(n, off + size);
     if (rc == 0)
         rc = lost_dirty(n, off, size);
@@ -421,16 +419,16 @@ int sim_node_lose_unsynced(struct sim_node *n)
     return 0;
 }
 
-static int lost_restore(struct sim_node *n)
+static void lost_restore(struct sim_node *n)
 {
-    int rc = n->lost_count > 0 ? node_own_bytes(n, n->size) : 0;
-    for (size_t i = 0; rc == 0 && i < n->lost_count; i++) {
+    if (n->lost_count > 0)
+        ASSERT(node_own_bytes(n, n->size) == 0);
+    for (size_t i = 0; i < n->lost_count; i++) {
         uint64_t off = n->lost[i].page * PAGE_BYTES;
         if (off < n->size)
             memcpy(n->bytes->data + off, n->lost[i].durable, u64_min(PAGE_BYTES, n->size - off));
     }
-    n->lost_count = rc == 0 ? 0 : n->lost_count;
-    return rc;
+    n->lost_count = 0;
 }
 
 static size_t choose_size(const struct sim_node *n, const struct cut *cut)
@@ -452,21 +450,24 @@ static size_t choose_size(const struct sim_node *n, const struct cut *cut)
     }
 }
 
-int sim_node_power_cut(struct sim_node *n, uint64_t *random)
+static void undo_cut(struct sim_node *n, uint64_t *random)
 {
     if (n->undo_count == 0)
-        return lost_restore(n);
+        return;
     static const enum cut_mode modes[8] = {CUT_KEEP,  CUT_DROP,  CUT_PREFIX, CUT_PREFIX,
                                            CUT_MIXED, CUT_MIXED, CUT_MIXED,  CUT_MIXED};
     struct cut cut = {.mode = modes[sim_draw(random) % 8], .random = random};
     cut.prefix = sim_draw(random) % n->undo_count;
     uint64_t extent = undo_extent(n), size = size_at(n, choose_size(n, &cut));
-    int rc = undo_walk(n, &cut);
-    if (rc < 0)
-        return rc;
+    ASSERT(undo_walk(n, &cut) == 0); /* a tool of tests: there is nobody to tell */
     set_final_size(n, size, extent);
     undo_forget(n);
-    return lost_restore(n);
+}
+
+void sim_node_power_cut(struct sim_node *n, uint64_t *random)
+{
+    undo_cut(n, random);
+    lost_restore(n);
 }
 
 /* ---- shared buffers and damage -------------------------------------------------------------------------------- */
@@ -516,7 +517,7 @@ static int shared_note_stores(const struct sim_node *n, struct sim_node *to)
         /* A failure of memory that a test planned comes once: the second try is the real one. */
         if (end > at && undo_push(to, at, end - at, n->shared_base + at) != 0 &&
             undo_push(to, at, end - at, n->shared_base + at) != 0)
-            return -ENOMEM;
+            return -ENOMEM; /* GCOV_EXCL_LINE: the machine is out of memory; what a test plans fails once */
         at = end > at ? end : at + SIM_SECTOR;
     }
     return 0;
