@@ -85,6 +85,13 @@ static inline _Noreturn void test_exit(int code)
     _exit(code);
 }
 
+/* For a function that replaces one which the thread sanitizer calls too, of threads that it does not know yet. */
+#ifdef __clang__
+#define NOT_SANITIZED __attribute__((disable_sanitizer_instrumentation))
+#else
+#define NOT_SANITIZED
+#endif
+
 /* A new directory below TMPDIR or /tmp; `path` has room for 256 bytes. */
 static inline void test_dir_create(char path[256])
 {

@@ -319,6 +319,29 @@ static void test_circle(void **state)
     test_dir_remove(dir);
 }
 
+/* A host that came on top of us and has put us back is not taken for the previous handler when we come again. */
+static void test_installed_below_host(void **state)
+{
+    (void)state;
+    struct bed b = {0};
+    struct sigaction before, after, host = {.sa_sigaction = host_passes_on, .sa_flags = SA_SIGINFO};
+    bed_open(&b);
+    bed_cut_file(&b);
+    sigaction(SIGBUS, NULL, &before);
+    OK(io_guard_install());
+    sigaction(SIGBUS, &host, &below_host);
+    io_guard_remove(); /* the host's stays in place */
+    sigaction(SIGBUS, NULL, &after);
+    assert_true(after.sa_sigaction == host_passes_on);
+    sigaction(SIGBUS, &below_host, NULL);
+    OK(io_guard_install());
+    FAILS(IO, io_guarded(read_last_page, &b.map));
+    io_guard_remove();
+    sigaction(SIGBUS, NULL, &after);
+    assert_true(after.sa_sigaction == before.sa_sigaction);
+    bed_close(&b);
+}
+
 /* A store into a shared buffer whose page is gone goes on, and the buffer says so; its other pages stay what they were,
  * for other mappings too. */
 static void test_shared_store(void **state)
@@ -405,7 +428,7 @@ int main(void)
         cmocka_unit_test(test_mmap_model),     cmocka_unit_test(test_counted),
         cmocka_unit_test(test_threads),        cmocka_unit_test(test_host_handler),
         cmocka_unit_test(test_sent_signal),    cmocka_unit_test(test_default_is_death),
-        cmocka_unit_test(test_circle),
+        cmocka_unit_test(test_circle),         cmocka_unit_test(test_installed_below_host),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /* io_uring: refusals, rings per thread, forks, rings that break. Skipped where the kernel has none. */
 #include <dirent.h>
+#include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <time.h>
 
+#include "base/alloc.h"
 #include "child.h"
 #include "io/io.h"
 
@@ -194,11 +199,23 @@ static void refuse_enomem(const char *dir)
     use_refused(dir, "memory");
 }
 
+static void refuse_emfile(const char *dir)
+{
+    syscall_fails(SYS_io_uring_setup, EMFILE);
+    use_refused(dir, "too many open files");
+}
+
+static void refuse_efault(const char *dir)
+{
+    syscall_fails(SYS_io_uring_setup, EFAULT);
+    use_refused(dir, "io_uring_setup failed");
+}
+
 /* Where the kernel refuses a ring, files open with standard I/O, everything works and the reason can be read. */
 static void test_refused(void **state)
 {
     (void)state;
-    void (*const refusals[])(const char *) = {refuse_eperm, refuse_enosys, refuse_enomem};
+    void (*const refusals[])(const char *) = {refuse_eperm, refuse_enosys, refuse_enomem, refuse_emfile, refuse_efault};
     for (size_t i = 0; i < ARRAY_COUNT(refusals); i++) {
         char dir[256];
         test_dir_create(dir);
@@ -338,6 +355,136 @@ static void test_group_with_reads_behind_the_end(void **state)
     bed_close(&b);
 }
 
+/* A group without memory for one of its reads does that one alone. */
+static void test_group_without_memory(void **state)
+{
+    (void)state;
+    struct bed b;
+    struct io_file *f = NULL;
+    bed_open(&b);
+    need_uring(&b);
+    OK(io_open(b.io, b.path, IO_VLOG, IO_DIRECT, IO_READ, &f));
+    for (uint64_t k = 0; k < 5; k++) {
+        mem_fail_after(k);
+        bool is_right = group_is_right(b.io, f, 5);
+        mem_fail_after(UINT64_MAX);
+        assert_true(is_right);
+    }
+    OK(io_close(f));
+    bed_close(&b);
+}
+
+/* In a group with a read that fails, that one says why, with path and place, and the others have their bytes. */
+static void test_failed_read_of_group(void **state)
+{
+    (void)state;
+    struct bed b;
+    struct io_file *dir = NULL;
+    static uint8_t buffers[3][700];
+    struct io_read_request requests[3];
+    bed_open(&b);
+    need_uring(&b);
+    OK(io_open(b.io, b.dir, IO_OTHER, IO_URING, IO_READ, &dir)); /* may be opened, and not be read */
+    for (size_t i = 0; i < 3; i++)
+        requests[i] = (struct io_read_request){.file = i == 1 ? dir : b.f, .buffer = buffers[i], .size = 700, .off = i};
+    FAILS(IO, io_read_many(b.io, requests, 3));
+    assert_non_null(strstr(status_message(), b.dir));
+    assert_non_null(strstr(status_message(), "could not read 700 bytes at 1: Is a directory"));
+    assert_int_equal(requests[1].status, NOKV_ERR_IO);
+    for (size_t i = 0; i < 3; i += 2) {
+        assert_int_equal(requests[i].status, NOKV_OK);
+        assert_int_equal(requests[i].got, 700);
+        assert_memory_equal(buffers[i], data + i, 700);
+    }
+    OK(io_close(dir));
+    bed_close(&b);
+}
+
+/* ---- pipes: they cannot be synced, and a read waits until somebody writes --------------------------------------- */
+
+static struct io_file *open_pipe(struct bed *b, char path[300])
+{
+    struct io_file *f = NULL;
+    snprintf(path, 300, "%s/pipe", b->dir);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    OK(io_open(b->io, path, IO_WAL, IO_URING, IO_READ | IO_WRITE | IO_TWO_STEP_SYNC, &f));
+    return f;
+}
+
+/* A sync that fails behind its write is the caller's error, and is not tried again. */
+static void test_two_step_sync_fails(void **state)
+{
+    (void)state;
+    struct bed b;
+    char path[300], found[8] = "";
+    bed_open(&b);
+    need_uring(&b);
+    struct io_file *f = open_pipe(&b, path);
+    FAILS(IO, io_pwrite_durable(f, "once", 4, 0));
+    assert_non_null(strstr(status_message(), path));
+    assert_non_null(strstr(status_message(), "could not write and sync 4 bytes at 0: Invalid argument"));
+    const struct io_op_stats *syncs = &io_component_stats(b.io, IO_WAL)->ops[IO_OP_SYNC];
+    assert_int_equal(atomic_load(&syncs->calls), 1);
+    assert_int_equal(atomic_load(&syncs->errors), 1);
+    int fd = open(path, O_RDONLY | O_NONBLOCK);
+    assert_int_equal(read(fd, found, sizeof found), 4); /* it was written once */
+    close(fd);
+    OK(io_close(f));
+    bed_close(&b);
+}
+
+struct disturber {
+    pthread_t reader;
+    const char *path;
+};
+
+static void on_signal(int sig)
+{
+    (void)sig;
+}
+
+/* Interrupts the reader some times before there is something to read. */
+static void *disturb(void *arg)
+{
+    const struct disturber *d = arg;
+    for (int i = 0; i < 20; i++) {
+        (void)nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
+        pthread_kill(d->reader, SIGUSR1);
+    }
+    int fd = open(d->path, O_WRONLY);
+    bool is_written = write(fd, "x", 1) == 1;
+    close(fd);
+    return is_written ? arg : NULL;
+}
+
+/* Signals that interrupt the wait for a ring are not seen: the call ends when its read is through. */
+static void test_interrupted_wait(void **state)
+{
+    (void)state;
+    struct bed b;
+    struct sigaction before, during = {.sa_handler = on_signal};
+    pthread_t thread;
+    char path[300];
+    uint8_t byte = 0;
+    void *is_written = NULL;
+    const char *preloaded = getenv("LD_PRELOAD");
+    if (preloaded != NULL && strstr(preloaded, "vgpreload") != NULL)
+        skip(); /* valgrind runs no other thread while one waits for a ring */
+    bed_open(&b);
+    need_uring(&b);
+    struct io_file *f = open_pipe(&b, path);
+    struct disturber d = {.reader = pthread_self(), .path = path};
+    assert_int_equal(sigaction(SIGUSR1, &during, &before), 0);
+    assert_int_equal(pthread_create(&thread, NULL, disturb, &d), 0);
+    OK(io_pread_exact(f, &byte, 1, 0));
+    assert_int_equal(byte, 'x');
+    assert_int_equal(pthread_join(thread, &is_written), 0);
+    assert_non_null(is_written);
+    assert_int_equal(sigaction(SIGUSR1, &before, NULL), 0);
+    OK(io_close(f));
+    bed_close(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -350,6 +497,10 @@ int main(void)
         cmocka_unit_test(test_fork),
         cmocka_unit_test(test_threads),
         cmocka_unit_test(test_group_with_reads_behind_the_end),
+        cmocka_unit_test(test_group_without_memory),
+        cmocka_unit_test(test_failed_read_of_group),
+        cmocka_unit_test(test_two_step_sync_fails),
+        cmocka_unit_test(test_interrupted_wait),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
