@@ -65,6 +65,38 @@ static void alignment_is_kept(void **state)
     }
 }
 
+/* Whole pages are aligned to what was asked for, wherever the kernel puts them, zero, and gone when they are freed. */
+static void pages_are_aligned(void **state)
+{
+    (void)state;
+    enum { PIECES = 8 };
+    uint8_t *pieces[PIECES];
+    for (size_t align = 4096; align <= 64 << 20; align *= 4) {
+        for (size_t i = 0; i < PIECES; i++) { /* the sizes move each one away from where the last one ended */
+            size_t size = (i + 1) * 4096;
+            pieces[i] = mem_alloc_pages(align, size);
+            assert_non_null(pieces[i]);
+            assert_int_equal((uintptr_t)pieces[i] % align, 0);
+            assert_true(pieces[i][0] == 0 && pieces[i][size - 1] == 0);
+            memset(pieces[i], 1, size);
+        }
+        for (size_t i = 0; i < PIECES; i++)
+            mem_free_pages(pieces[i], (i + 1) * 4096);
+    }
+    mem_free_pages(NULL, 4096);
+}
+
+/* More pages than an address space has are refused, by the kernel or before it is asked; so is a planned failure. */
+static void pages_are_refused(void **state)
+{
+    (void)state;
+    assert_null(mem_alloc_pages(4096, 1ull << 60));
+    assert_null(mem_alloc_pages(4096, SIZE_MAX - 4095));
+    mem_fail_after(0);
+    assert_null(mem_alloc_pages(4096, 4096));
+    mem_fail_after(UINT64_MAX);
+}
+
 /* A list keeps its items when it grows, and itself when it cannot. */
 static void lists_grow(void **state)
 {
@@ -111,7 +143,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(kth_allocation_fails_once), cmocka_unit_test(small_sizes),
         cmocka_unit_test(alignment_is_kept),         cmocka_unit_test(lists_grow),
-        cmocka_unit_test(cleanup_and_take),
+        cmocka_unit_test(cleanup_and_take),          cmocka_unit_test(pages_are_aligned),
+        cmocka_unit_test(pages_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

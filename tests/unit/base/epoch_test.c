@@ -2,6 +2,7 @@
 /* Epochs: what a reader may see is not freed under it; what nobody can see is freed. */
 #include "base/epoch.h"
 
+#include <errno.h>
 #include <sched.h>
 
 #include "base/alloc.h"
@@ -133,32 +134,90 @@ static void places_are_reused(void **state)
 
 enum { CROWD = 80 };
 
+struct member {
+    enum nokv_status first, again; /* of its first attempt to register, and of one after a refusal */
+    char message[100];
+};
+
 static void *register_and_wait(void *arg)
 {
-    *(enum nokv_status *)arg = epoch_register();
+    struct member *m = arg;
+    m->first = m->again = epoch_register();
+    if (m->first != NOKV_OK) {
+        snprintf(m->message, sizeof m->message, "%s", status_message());
+        m->again = epoch_register();
+    }
     atomic_fetch_add_explicit(&stage, 1, memory_order_acq_rel);
     stage_wait(1000);
     return NULL;
 }
 
-/* More threads than one chunk of slots holds can register; one that finds no memory is told so. */
+/* More threads than one chunk of slots holds can register; one that finds no memory is told so, and may try again. */
 static void many_threads_register(void **state)
 {
     (void)state;
     static pthread_t threads[CROWD];
-    static enum nokv_status statuses[CROWD];
-    int ok = 0;
+    static struct member members[CROWD];
+    int refused = 0;
     stage_set(0);
+    mem_fail_after(0); /* the second chunk is the first allocation */
     for (int i = 0; i < CROWD; i++) {
-        OK(thread_create(&threads[i], "crowd", register_and_wait, &statuses[i]));
+        OK(thread_create(&threads[i], "crowd", register_and_wait, &members[i]));
         stage_wait(i + 1);
     }
+    mem_fail_after(UINT64_MAX);
     stage_set(1000);
     for (int i = 0; i < CROWD; i++) {
         thread_join(threads[i]);
-        ok += statuses[i] == NOKV_OK;
+        assert_int_equal(members[i].again, NOKV_OK);
+        if (members[i].first == NOKV_OK)
+            continue;
+        refused++;
+        assert_int_equal(members[i].first, NOKV_ERR_NO_MEMORY);
+        assert_non_null(strstr(members[i].message, "no memory to register a thread as a reader"));
     }
-    assert_int_equal(ok, CROWD);
+    assert_int_equal(refused, 1);
+}
+
+static bool is_value_refused; /* by pthread_setspecific, the next one, once */
+
+int __real_pthread_setspecific(pthread_key_t key, const void *value);
+int __wrap_pthread_setspecific(pthread_key_t key, const void *value);
+NOT_SANITIZED int __wrap_pthread_setspecific(pthread_key_t key, const void *value)
+{
+    if (!is_value_refused)
+        return __real_pthread_setspecific(key, value);
+    is_value_refused = false;
+    return ENOMEM;
+}
+
+static void *register_again(void *arg)
+{
+    struct member *m = arg;
+    is_value_refused = true;
+    m->first = epoch_register();
+    snprintf(m->message, sizeof m->message, "%s", status_message());
+    m->again = epoch_register();
+    return NULL;
+}
+
+/* A thread whose end would go unnoticed is refused, and its slot given back. */
+static void unnoticed_end_is_refused(void **state)
+{
+    (void)state;
+    struct member m = {0};
+    uint32_t before = UINT32_MAX, after = UINT32_MAX;
+    pthread_t thread;
+    OK(thread_create(&thread, "before", only_register, &before));
+    thread_join(thread);
+    OK(thread_create(&thread, "refused", register_again, &m));
+    thread_join(thread);
+    assert_int_equal(m.first, NOKV_ERR_NO_MEMORY);
+    assert_non_null(strstr(m.message, "could not register a thread as a reader: "));
+    assert_int_equal(m.again, NOKV_OK);
+    OK(thread_create(&thread, "after", only_register, &after));
+    thread_join(thread);
+    assert_int_equal(before, after);
 }
 
 enum { READERS = 3, SWAPS = 5000 };
@@ -273,7 +332,7 @@ int main(void)
         cmocka_unit_test(nobody_inside),          cmocka_unit_test(reader_holds_back),
         cmocka_unit_test(places_are_reused),      cmocka_unit_test(many_threads_register),
         cmocka_unit_test(swaps_under_readers),    cmocka_unit_test(retire_within_retire),
-        cmocka_unit_test(drain_waits_for_others),
+        cmocka_unit_test(drain_waits_for_others), cmocka_unit_test(unnoticed_end_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

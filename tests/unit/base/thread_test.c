@@ -2,6 +2,8 @@
 /* Mutexes, conditions and the clock. */
 #include "base/thread.h"
 
+#include <errno.h>
+#include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
@@ -53,6 +55,33 @@ static void threads_have_names(void **state)
     (void)prctl(PR_GET_NAME, after);
     assert_string_equal(name, "fifteen-letters");
     assert_string_equal(after, before);
+}
+
+static bool is_refused; /* pthread_create has no room for another one */
+
+int __real_pthread_create(pthread_t *out, const pthread_attr_t *attr, void *(*fn)(void *), void *arg);
+int __wrap_pthread_create(pthread_t *out, const pthread_attr_t *attr, void *(*fn)(void *), void *arg);
+int __wrap_pthread_create(pthread_t *out, const pthread_attr_t *attr, void *(*fn)(void *), void *arg)
+{
+    return is_refused ? EAGAIN : __real_pthread_create(out, attr, fn, arg);
+}
+
+/* A thread that cannot be started is an error that names it, and the one that tried has its own name and signals. */
+static void refused_thread(void **state)
+{
+    (void)state;
+    pthread_t thread;
+    char before[16], after[16];
+    sigset_t signals;
+    (void)prctl(PR_GET_NAME, before);
+    is_refused = true;
+    FAILS(IO, thread_create(&thread, "one-too-many", tell_name, NULL));
+    is_refused = false;
+    assert_non_null(strstr(status_message(), "could not start thread one-too-many: "));
+    (void)prctl(PR_GET_NAME, after);
+    assert_string_equal(after, before);
+    assert_int_equal(pthread_sigmask(SIG_SETMASK, NULL, &signals), 0);
+    assert_false(sigismember(&signals, SIGTERM));
 }
 
 static void *lower_priority(void *arg)
@@ -125,7 +154,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(mutex_excludes),     cmocka_unit_test(priority_is_the_threads_own),
         cmocka_unit_test(threads_have_names), cmocka_unit_test(conditions_wake),
-        cmocka_unit_test(waits_end),
+        cmocka_unit_test(waits_end),          cmocka_unit_test(refused_thread),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     cond_deinit(&changed);
