@@ -425,11 +425,19 @@ static void spare_log_remove(struct nokv_db *db)
     (void)!io_unlink(db->io, path); /* else the next open removes it */
 }
 
+/* Segments before the log that points to them: S3 of segments.h. A full disk may have no room for their ends, but what
+ * they hold can be synced, and the log's end has its room reserved. */
 static enum nokv_status all_make_durable(struct nokv_db *db)
 {
+    char message[512];
     TRY(db_check_writable(db));
-    TRY(segments_close(db)); /* before the log that points to them: S3 of segments.h */
-    return logs_seal(db);
+    enum nokv_status status = segments_close(db);
+    if (status == NOKV_OK)
+        return logs_seal(db);
+    snprintf(message, sizeof message, "%s", status_message());
+    if ((status == NOKV_ERR_NO_SPACE || status == NOKV_ERR_NO_MEMORY) && segments_sync(db) == NOKV_OK)
+        (void)!logs_seal(db); /* else what was not synced may be lost with the power, as the status says */
+    return FAIL_WITH(status, "%s", message);
 }
 
 nokv_status nokv_close(nokv_db *db)

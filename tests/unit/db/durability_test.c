@@ -668,6 +668,49 @@ static void test_last_sequence_number(void **state)
     fixture_deinit(&f);
 }
 
+static uint64_t disk_bytes;
+
+static bool bytes_add(void *arg, const char *path, uint64_t size)
+{
+    (void)arg;
+    (void)path;
+    disk_bytes += align_up(size, SIM_SECTOR);
+    return true;
+}
+
+/* A close that finds no room for the end of a segment says so, and makes durable what was acknowledged all the same. */
+static void test_close_on_full_disk(void **state)
+{
+    (void)state;
+    struct fixture f;
+    nokv_value_writer *w = NULL;
+    static uint8_t value[300 << 10];
+    fixture_init(&f);
+    fixture_open(&f);
+    kv_put(f.db, 1, 1);
+    OK(nokv_value_writer_open(f.db, "stream", 6, 0, &w)); /* a segment without reserved space */
+    memset(value, 5, sizeof value);
+    OK(nokv_value_writer_append(w, value, sizeof value));
+    OK(nokv_value_writer_commit(w, NULL));
+    kv_put(f.db, 2, 1);
+    disk_bytes = 0;
+    sim_each_file(f.sim, bytes_add, NULL);
+    sim_set_capacity(f.sim, disk_bytes);
+    FAILS(NO_SPACE, nokv_close(TAKE(f.db)));
+    assert_non_null(strstr(status_message(), ".vlog"));
+    fixture_power_cut(&f);
+    sim_set_capacity(f.sim, 0);
+    fixture_open(&f);
+    kv_check(f.db, 1, 1);
+    kv_check(f.db, 2, 1);
+    nokv_value got = {0};
+    OK(nokv_get(f.db, "stream", 6, NULL, &got));
+    assert_int_equal(got.size, sizeof value);
+    assert_memory_equal(got.data, value, sizeof value);
+    nokv_value_release(&got);
+    fixture_deinit(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -687,6 +730,7 @@ int main(void)
         cmocka_unit_test(test_seal_of_another_call),
         cmocka_unit_test(test_flush_of_another_call),
         cmocka_unit_test(test_reopen_after_failed_sync),
+        cmocka_unit_test(test_close_on_full_disk),
         cmocka_unit_test(test_failed_sync_of_a_creation),
         cmocka_unit_test(test_log_that_stays),
         cmocka_unit_test(test_failed_flush_with_full_memtables),
