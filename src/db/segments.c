@@ -473,13 +473,15 @@ static enum nokv_status recovered_cut(struct io_file *file)
 }
 
 /* A footer that was read may be in the page cache only, if its sync failed (rlog/tail.c, write_again). */
-static enum nokv_status footer_write_again(struct io_file *file)
+static enum nokv_status footer_write_again(struct nokv_db *db, const char *path, struct io_file *file)
 {
     uint8_t page[PAGE_BYTES];
     uint64_t size = 0;
+    struct io_file *out CLEANUP(io_close_ptr) = NULL;
     TRY(io_size(file, &size));
     TRY(io_pread_exact(file, page, PAGE_BYTES, size - PAGE_BYTES));
-    return io_pwrite(file, page, PAGE_BYTES, size - PAGE_BYTES);
+    TRY(io_open(db->io, path, IO_VLOG, IO_DIRECT, IO_READ | IO_WRITE, &out));
+    return io_pwrite(out, page, PAGE_BYTES, size - PAGE_BYTES);
 }
 
 /* The MANIFEST will say the file's size: that is durable first, whatever the process before had left in the page cache.
@@ -488,7 +490,7 @@ static enum nokv_status recovered_settle(struct nokv_db *db, const char *path, b
 {
     struct io_file *file CLEANUP(io_close_ptr) = NULL;
     TRY(io_open(db->io, path, IO_VLOG, IO_STD, IO_READ | IO_WRITE, &file));
-    TRY(is_sealed ? footer_write_again(file) : recovered_cut(file));
+    TRY(is_sealed ? footer_write_again(db, path, file) : recovered_cut(file));
     return io_sync(file);
 }
 

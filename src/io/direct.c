@@ -103,9 +103,13 @@ int64_t direct_read_land(struct direct_read *r, int64_t n)
     return got;
 }
 
+/* Before it reads, the kernel waits for what the page cache still has to write, and tells that of a write which failed,
+ * of any page of the file, once: a read that fails is tried again once. */
 static int64_t fd_read(const struct direct_file *d, void *buffer, size_t size, uint64_t off)
 {
     ssize_t n = pread(d->posix.fd, buffer, size, (off_t)off);
+    if (n < 0 && direct_may_tell_of_a_write(-errno))
+        n = pread(d->posix.fd, buffer, size, (off_t)off);
     return n < 0 ? -errno : n;
 }
 

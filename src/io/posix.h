@@ -7,6 +7,8 @@
 #ifndef IO_POSIX_H
 #define IO_POSIX_H
 
+#include <errno.h>
+
 #include <sys/syscall.h>
 
 #include "io/backend.h"
@@ -73,6 +75,12 @@ struct direct_read {
     size_t wanted; /* not more than the caller asked for */
 };
 int direct_open(const char *path, unsigned flags, struct io_file **out_file);
+/* May this error (-errno) of a read past the page cache be that of a write? Before it reads, the kernel waits for what
+ * the page cache still has to write, and tells, once, that a write of any page of the file has failed. */
+static inline bool direct_may_tell_of_a_write(int64_t rc)
+{
+    return rc == -EIO || rc == -ENOSPC || rc == -EDQUOT;
+}
 int direct_read_plan(struct io_file *file, void *buffer, size_t size, uint64_t off, struct direct_read *out);
 /* Hand over what arrived (`n` bytes or -errno); the number of bytes that the caller has now. Frees the bounce buffer.
  */

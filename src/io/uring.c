@@ -362,7 +362,10 @@ bool uring_read_batch(struct io *io, struct io_read_request *const *requests, in
         ring_run(ring, results, prepared, false);
     io_count_call(io, requests[0]->file->component, IO_OP_READ, begin, 0);
     for (size_t i = 0; i < count; i++) {
-        results[i] = direct_read_land(&plans[i], is_left_to_plain_call(results[i]) ? -EAGAIN : results[i]);
+        if (is_left_to_plain_call(results[i]) ||
+            (requests[i]->file->model == IO_DIRECT && direct_may_tell_of_a_write(results[i])))
+            results[i] = -EAGAIN;
+        results[i] = direct_read_land(&plans[i], results[i]);
         if (results[i] > 0)
             io_count_bytes(io, requests[i]->file->component, IO_OP_READ, (uint64_t)results[i]);
     }

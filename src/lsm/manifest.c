@@ -27,7 +27,7 @@ struct manifest {
     _Atomic uint64_t bytes; /* who appends writes, statistics read; relaxed: only a figure */
 };
 
-enum { CURRENT_SIZE_MAX = 128, MANIFEST_PREALLOCATE = 64 << 10, SETTLE_BYTES = 4096 };
+enum { CURRENT_SIZE_MAX = 128, MANIFEST_PREALLOCATE = 64 << 10, SETTLE_BYTES = 16 << 10 };
 
 /* Is the file there? What cannot be found out is neither yes nor no. */
 static enum nokv_status file_exists(struct io *io, const char *path, bool *out_exists)
@@ -285,9 +285,8 @@ enum nokv_status manifest_recover(struct table_env *env, struct manifest_state *
 
 /* ---- writing -------------------------------------------------------------------------------------------------- */
 
-/* After a failed sync of the process before, edits may be in the page cache only, and the next sync would say yes all
- * the same (rlog/tail.c, write_again). */
-static enum nokv_status file_write_again(struct io_file *file)
+/* Edits that were read may be in the page cache only, if their sync failed (rlog/tail.c, write_again). */
+static enum nokv_status write_again(struct io_file *file, struct io_file *out)
 {
     uint8_t bytes[SETTLE_BYTES];
     uint64_t size = 0;
@@ -297,7 +296,7 @@ static enum nokv_status file_write_again(struct io_file *file)
         TRY(io_pread(file, bytes, u64_min(size - off, sizeof bytes), off, &got));
         if (got == 0)
             break;
-        TRY(io_pwrite(file, bytes, got, off));
+        TRY(io_pwrite(out, bytes, got, off));
     }
     return NOKV_OK;
 }
@@ -305,12 +304,13 @@ static enum nokv_status file_write_again(struct io_file *file)
 enum nokv_status manifest_settle(const struct table_env *env, uint64_t number)
 {
     char path[PATH_SIZE_MAX];
-    struct io_file *file CLEANUP(io_close_ptr) = NULL;
+    struct io_file *file CLEANUP(io_close_ptr) = NULL, *out CLEANUP(io_close_ptr) = NULL;
     TRY(path_manifest(path, env->dir, number));
-    TRY(io_open(env->io, path, IO_MANIFEST, IO_STD, IO_READ | IO_WRITE, &file));
-    TRY(file_write_again(file));
-    TRY(io_sync(file));
-    TRY(io_close(TAKE(file)));
+    TRY(io_open(env->io, path, IO_MANIFEST, IO_STD, IO_READ, &file));
+    TRY(io_open(env->io, path, IO_MANIFEST, IO_DIRECT, IO_READ | IO_WRITE, &out));
+    TRY(write_again(file, out));
+    TRY(io_sync(out));
+    TRY(io_close(TAKE(out)));
     return io_sync_dir(env->io, env->dir);
 }
 

@@ -194,10 +194,10 @@ static enum nokv_status write_ring_records(struct rlog_reader *r, struct io_file
 }
 
 /*
- * Write what no mark vouches for once more, as it is. After a failed sync the kernel keeps the pages, calls them clean,
- * and says yes to the next sync, by whatever process (Rebello et al., Can Applications Recover from fsync Failures?,
- * ATC 2020): what was read may be in the page cache only, and is on its way to the disk again only when it is written
- * again.
+ * Write what no mark vouches for once more, as it is, past the page cache. After a failed sync the kernel keeps the
+ * pages, calls them clean, and says yes to the next sync, by whatever process (Rebello et al., Can Applications Recover
+ * from fsync Failures?, ATC 2020): what was read may be in the page cache only. Writing it there again does not help
+ * either: ext4 (Linux 6.18) takes such a page for one that has its place, and leaves the extent unwritten.
  */
 static enum nokv_status write_again(struct rlog_reader *r, struct io_file *file)
 {
@@ -243,7 +243,7 @@ enum nokv_status rlog_repair_tail(struct rlog_reader *r)
 {
     ASSERT(r->ended);
     struct io_file *file = NULL;
-    TRY(io_open(r->io, r->path, r->component, IO_STD, IO_READ | IO_WRITE, &file));
+    TRY(io_open(r->io, r->path, r->component, IO_DIRECT, IO_READ | IO_WRITE, &file)); /* write_again */
     enum nokv_status status = repair(r, file);
     if (status != NOKV_OK) {
         io_close_ptr(&file);

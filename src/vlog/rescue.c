@@ -28,9 +28,9 @@ static_assert(RUN_BYTES >= (int)VLOG_RECORD_HEADER + KEY_SIZE_MAX, "header and k
 struct vlog_rescue {
     /* set at open, then constant */
     struct io_file *file;
+    struct io_file *out; /* past the page cache: see write_again; NULL: nothing is repaired */
     char *path;
     struct segment segment;
-    bool repair;
     struct shared_claim *claims; /* on this segment */
     size_t claim_count;
     size_t claim_capacity;
@@ -149,7 +149,7 @@ static enum nokv_status write_again(struct vlog_rescue *r, uint64_t off, uint64_
     while (off < end) {
         size_t size = u64_min(end - off, RUN_BYTES);
         TRY(io_pread_exact(r->file, r->run, size, off));
-        TRY(io_pwrite(r->file, r->run, size, off));
+        TRY(io_pwrite(r->out, r->run, size, off));
         off += size;
     }
     return NOKV_OK;
@@ -164,7 +164,7 @@ static enum nokv_status repair(const struct view *v)
         const struct shared_claim *c = v->overlaid ? claim_at(r, off, &stop) : NULL;
         stop = u64_min(stop, v->end);
         if (c != NULL) {
-            TRY(io_pwrite(r->file, c->data + (off - c->off), stop - off, off));
+            TRY(io_pwrite(r->out, c->data + (off - c->off), stop - off, off));
             r->file_bytes = u64_max(r->file_bytes, stop);
         } else {
             TRY(write_again(r, off, stop));
@@ -209,10 +209,10 @@ enum nokv_status vlog_rescue_record(struct vlog_rescue *r, const struct vlog_poi
     if (!is_sound && is_claimed(&v)) {
         v.overlaid = true;
         TRY(check(&v, &is_sound));
-        if (is_sound && !r->repair && out_value != NULL)
+        if (is_sound && r->out == NULL && out_value != NULL)
             TRY(hand_out(&v, &is_sound, out_value));
     }
-    if (is_sound && r->repair)
+    if (is_sound && r->out)
         TRY(repair(&v));
     *out_sound = is_sound;
     return NOKV_OK;
@@ -220,7 +220,7 @@ enum nokv_status vlog_rescue_record(struct vlog_rescue *r, const struct vlog_poi
 
 enum nokv_status vlog_rescue_sync(struct vlog_rescue *r)
 {
-    return r->repair ? io_sync(r->file) : NOKV_OK;
+    return r->out ? io_sync(r->out) : NOKV_OK;
 }
 
 /* ---- open ------------------------------------------------------------------------------------------------------ */
@@ -241,14 +241,15 @@ static enum nokv_status collect_claims(struct vlog_rescue *r, struct slice share
 }
 
 static enum nokv_status rescue_open(struct vlog_rescue *r, struct io *io, const char *path, uint64_t number,
-                                    struct slice shared)
+                                    struct slice shared, bool repair)
 {
     r->path = mem_strdup(path);
     r->run = mem_alloc(RUN_BYTES);
     if (r->path == NULL || r->run == NULL)
         return FAIL(NO_MEMORY, "value log rescue: %d bytes", RUN_BYTES);
-    unsigned flags = r->repair ? IO_READ | IO_WRITE : IO_READ;
-    TRY(io_open(io, path, IO_VLOG, IO_STD, flags, &r->file));
+    TRY(io_open(io, path, IO_VLOG, IO_STD, IO_READ, &r->file));
+    if (repair)
+        TRY(io_open(io, path, IO_VLOG, IO_DIRECT, IO_READ | IO_WRITE, &r->out));
     r->segment.path = r->path;
     TRY(segment_identify(&r->segment, r->file, number, true));
     r->file_bytes = r->segment.file_bytes;
@@ -261,8 +262,7 @@ enum nokv_status vlog_rescue_open(struct io *io, const char *path, uint64_t numb
     struct vlog_rescue *r = mem_zalloc(sizeof *r);
     if (r == NULL)
         return FAIL(NO_MEMORY, "value log rescue of %s", path);
-    r->repair = repair;
-    enum nokv_status status = rescue_open(r, io, path, number, shared);
+    enum nokv_status status = rescue_open(r, io, path, number, shared, repair);
     if (status != NOKV_OK) {
         vlog_rescue_close(r);
         return FAIL_WITH(status, "%s [opening value log %llu, %s, to rescue what it holds]", status_message(),
@@ -277,6 +277,7 @@ void vlog_rescue_close(struct vlog_rescue *r)
     if (r == NULL)
         return;
     io_close_ptr(&r->file);
+    io_close_ptr(&r->out);
     mem_free(r->claims);
     mem_free(r->run);
     mem_free(r->value);

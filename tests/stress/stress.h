@@ -195,6 +195,8 @@ struct round {
     enum ending ending;
     bool is_read_only; /* check only */
     bool is_last;      /* nobody will stop it: check everything, read every byte */
+    bool is_same_boot; /* the page cache is as the last process left it, and the kernel may owe a failure of its writes
+                        */
     unsigned threads;
     uint32_t quota; /* writes of each thread; at most WRITES_MAX */
 };

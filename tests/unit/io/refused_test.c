@@ -407,6 +407,7 @@ static void test_direct_block(void **state)
     memcpy(wanted, data, SIZE);
     for (unsigned k = 0; k < 2; k++) { /* of the first block, of the last one */
         refuse("pread", k, EIO);
+        refuse("pread", k, EIO);
         FAILS(IO, io_pwrite(f, data, 4100, 100));
         message_says(b.path, "could not write 4100 bytes at 100", EIO);
         assert_true(all_refused());
@@ -418,6 +419,30 @@ static void test_direct_block(void **state)
     memcpy(wanted + 100, data, 4100);
     OK(io_close(f));
     file_is(&b, wanted);
+    bed_close(&b);
+}
+
+/* A read past the page cache that is told of a write that failed before is made once more; one that fails itself says
+ * so. */
+static void test_direct_read_told_of_a_write(void **state)
+{
+    (void)state;
+    static const int errors[] = {EIO, ENOSPC, EDQUOT};
+    struct bed b;
+    uint8_t found[SIZE];
+    bed_open(&b);
+    struct io_file *f = open_direct(&b);
+    for (size_t e = 0; e < ARRAY_COUNT(errors); e++) {
+        refuse("pread", 0, errors[e]);
+        OK(io_pread_exact(f, found, SIZE, 0));
+        assert_true(all_refused());
+        assert_memory_equal(found, data, SIZE);
+        refuse("pread", 0, errors[e]);
+        refuse("pread", 0, errors[e]);
+        assert_int_not_equal(io_pread_exact(f, found, SIZE, 0), NOKV_OK);
+        assert_true(all_refused());
+    }
+    OK(io_close(f));
     bed_close(&b);
 }
 
@@ -683,6 +708,7 @@ int main(void)
         cmocka_unit_test(test_resident),
         cmocka_unit_test(test_interrupted_limits),
         cmocka_unit_test(test_direct_block),
+        cmocka_unit_test(test_direct_read_told_of_a_write),
         cmocka_unit_test(test_durable_write_declined),
         cmocka_unit_test(test_direct_alignment),
         cmocka_unit_test(test_lock),
