@@ -36,9 +36,10 @@ enum nokv_status manifest_exists(struct io *io, const char *dir, bool *out_exist
 enum nokv_status manifest_recover(struct table_env *env, struct manifest_state *out_state) MUST_CHECK;
 
 /*
- * What was read is on the medium from here on: of a process that died, the last edit and the names may be in the page
- * cache only. REQUIRES: before anything else is made durable that rests on it (a log of which it says that it is the
- * first, for one: after a power cut the log before would be needed again, and would not be whole).
+ * What was read is written once more, and on the medium from here on: of a process that died, the last edit and the
+ * names may be in the page cache only. REQUIRES: before anything else is made durable that rests on it (a log of which
+ * it says that it is the first, for one: after a power cut the log before would be needed again, and would not be
+ * whole).
  */
 enum nokv_status manifest_settle(const struct table_env *env, uint64_t number) MUST_CHECK;
 

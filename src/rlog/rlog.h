@@ -171,10 +171,11 @@ enum nokv_status rlog_reader_find_claim(struct rlog_reader *r, bool *out_found, 
                                         uint64_t *out_bytes) MUST_CHECK;
 
 /*
- * Make a log, read to its end, fit to be followed by another: write what only the ring had to the file, cut the tail,
- * append RLOG_SEAL (unless sealed), sync. REQUIRES: read to its end; the logs before it were repaired. If it was not
- * sealed: the logs behind it have been removed, durably (io_unlink, io_sync_dir), because once it is sealed the next
- * reader would take them, or what the ring has of them, for its continuation.
+ * Make a log, read to its end, fit to be followed by another: write what no mark vouches for once more, past the
+ * page cache, and what only the ring had, cut the tail, append RLOG_SEAL (unless sealed), sync. REQUIRES: read to its
+ * end; the logs before it were repaired. If it was not sealed: the logs behind it have been removed, durably
+ * (io_unlink, io_sync_dir), because once it is sealed the next reader would take them, or what the ring has of them,
+ * for its continuation.
  */
 enum nokv_status rlog_repair_tail(struct rlog_reader *r) MUST_CHECK;
 

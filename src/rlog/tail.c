@@ -196,8 +196,8 @@ static enum nokv_status write_ring_records(struct rlog_reader *r, struct io_file
 /*
  * Write what no mark vouches for once more, as it is, past the page cache. After a failed sync the kernel keeps the
  * pages, calls them clean, and says yes to the next sync, by whatever process (Rebello et al., Can Applications Recover
- * from fsync Failures?, ATC 2020): what was read may be in the page cache only. Writing it there again does not help
- * either: ext4 (Linux 6.18) takes such a page for one that has its place, and leaves the extent unwritten.
+ * from fsync Failures?, ATC 2020): what was read may be in the page cache only. Written there again it is not saved
+ * either (seen on ext4, Linux 6.18; docs/wal.md has the experiment).
  */
 static enum nokv_status write_again(struct rlog_reader *r, struct io_file *file)
 {

@@ -14,6 +14,8 @@
  * One thread. Failure: a record that is not sound is an answer, not a failure; a read or write error is passed on, and
  * what was written of a record until then is a part of it.
  *
+ * A repair writes a record that was sound in the file once more as well, past the page cache: see write_again.
+ *
  * Why not write all claims to the file at once: after a power cut they may be of any age, and the file's bytes, which
  * may be the newer ones, would be lost.
  */
@@ -142,8 +144,8 @@ static enum nokv_status check(const struct view *v, bool *out_sound)
 
 /* ---- what the buffers made whole ------------------------------------------------------------------------------- */
 
-/* Write the file's bytes once more: after a failed sync of the process before, they may be in the page cache only, and
- * the next sync would say yes all the same (rlog/tail.c, write_again). */
+/* Write the file's bytes once more, past the page cache: after a failed sync of the process before, they may be in the
+ * page cache only, and the next sync would say yes all the same (rlog/tail.c, write_again). */
 static enum nokv_status write_again(struct vlog_rescue *r, uint64_t off, uint64_t end)
 {
     while (off < end) {

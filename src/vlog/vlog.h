@@ -228,10 +228,10 @@ enum nokv_status vlog_rescue_open(struct io *io, const char *path, uint64_t numb
                                   struct vlog_rescue **out_rescue) MUST_CHECK;
 /*
  * Is the record that `p` points to whole, in the file or with what the buffers hold? Verified by its checksums, never
- * guessed. *out_sound false: it is not. When only the buffers make it whole: with `repair` its bytes are written to the
- * file (NO_SPACE, IO), which grows if need be; otherwise the file is left alone and *out_value is the value, valid
- * until the next call (NO_MEMORY). In all other cases *out_value is empty with data NULL. `out_value` NULL: it is not
- * wanted.
+ * guessed. *out_sound false: it is not. With `repair` its bytes are written to the file (NO_SPACE, IO), which grows if
+ * need be, also those that were read from there. Without, and when only the buffers make it whole, the file is left
+ * alone and *out_value is the value, valid until the next call (NO_MEMORY). In all other cases *out_value is empty with
+ * data NULL. `out_value` NULL: it is not wanted.
  */
 enum nokv_status vlog_rescue_record(struct vlog_rescue *r, const struct vlog_pointer *p, struct slice user_key,
                                     bool *out_sound, struct slice *out_value) MUST_CHECK;
