@@ -496,23 +496,25 @@ static enum nokv_status database_remove(struct io *io, const char *dir)
     struct io_lock *lock = NULL;
     struct removal removal = {.io = io, .dir = dir};
     bool exists = false;
+    uint64_t size = 0;
     TRY(path_lock(path, dir));
     TRY(manifest_exists(io, dir, &exists));
-    if (!exists && !io_exists(io, path))
+    enum nokv_status status = exists ? NOKV_OK : io_stat(io, path, &size);
+    if (status == NOKV_ERR_NOT_FOUND)
         return FAIL(NOT_FOUND, "%s holds no database", dir);
+    TRY(status);
     TRY(io_lock(io, path, true, &lock));
     /* CURRENT goes last, so that a half removed database is still one, and can be removed again. */
-    enum nokv_status status = segments_remove(io, dir);
+    status = segments_remove(io, dir);
     if (status == NOKV_OK)
         status = io_list(io, dir, file_remove, &removal);
     char current[PATH_SIZE_MAX];
     if (status == NOKV_OK)
         status = path_current(current, dir);
     if (status == NOKV_OK)
-        status = io_unlink(io, current);
+        status = io_unlink_if_exists(io, current);
     io_unlock(lock);
-    if (status != NOKV_ERR_NOT_FOUND)
-        TRY(status);
+    TRY(status);
     TRY(io_unlink(io, path));
     (void)!io_rmdir(io, dir); /* fails when it holds files that are not ours: they stay */
     return NOKV_OK;

@@ -53,9 +53,7 @@ static enum nokv_status stray_log_remove(struct nokv_db *db)
     if (db->stray_log == 0)
         return NOKV_OK;
     TRY(path_wal(path, db->dir, db->stray_log));
-    enum nokv_status status = io_unlink(db->io, path);
-    if (status != NOKV_OK && status != NOKV_ERR_NOT_FOUND)
-        return status;
+    TRY(io_unlink_if_exists(db->io, path));
     db->stray_log = 0;
     return NOKV_OK;
 }

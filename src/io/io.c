@@ -539,6 +539,12 @@ enum nokv_status io_unlink(struct io *io, const char *path)
     return rc < 0 ? FAIL_ERRNO((int)-rc, "%s: could not unlink it", path) : NOKV_OK;
 }
 
+enum nokv_status io_unlink_if_exists(struct io *io, const char *path)
+{
+    enum nokv_status status = io_unlink(io, path);
+    return status == NOKV_ERR_NOT_FOUND ? NOKV_OK : status;
+}
+
 enum nokv_status io_mkdir(struct io *io, const char *path)
 {
     int64_t rc = NAMESPACE(io, io->ops->mkdir(io, path));

@@ -260,7 +260,8 @@ void io_guard_shared_remove(struct io_shared *shared);
 
 enum nokv_status io_rename(struct io *io, const char *from, const char *to) MUST_CHECK; /* replaces `to` */
 enum nokv_status io_unlink(struct io *io, const char *path) MUST_CHECK;
-enum nokv_status io_mkdir(struct io *io, const char *path) MUST_CHECK; /* EXISTS when it is there */
+enum nokv_status io_unlink_if_exists(struct io *io, const char *path) MUST_CHECK; /* OK when it is not there */
+enum nokv_status io_mkdir(struct io *io, const char *path) MUST_CHECK;            /* EXISTS when it is there */
 enum nokv_status io_rmdir(struct io *io, const char *path) MUST_CHECK;
 /* Creations, renames and unlinks in `dir` so far are durable on return. */
 enum nokv_status io_sync_dir(struct io *io, const char *dir) MUST_CHECK;

@@ -291,6 +291,25 @@ static int sim_size(struct io_file *file, uint64_t *out_size)
     return rc;
 }
 
+/* A page of zeros may be a hole: real file systems punch them and reserve them. */
+static int sim_skip_hole(struct io_file *file, uint64_t off, uint64_t *out_off)
+{
+    static const uint8_t zeros[PAGE_BYTES];
+    struct sim_file *f = file_of(file);
+    mutex_lock(&f->sim->mu);
+    uint64_t size = f->node->size, at = off;
+    while (at < size) {
+        uint64_t next = u64_min(at - at % PAGE_BYTES + PAGE_BYTES, size);
+        if (memcmp(f->node->bytes->data + at, zeros, next - at) != 0)
+            break;
+        at = next;
+    }
+    int rc = f->sim->is_crashed ? -EIO : at >= size ? -ENXIO : 0;
+    *out_off = at;
+    mutex_unlock(&f->sim->mu);
+    return rc;
+}
+
 /* The disk is memory: all of it is resident. */
 static int sim_file_resident(struct io_file *file, uint64_t off, uint64_t size, uint64_t *out_bytes)
 {
@@ -396,6 +415,7 @@ static const struct io_file_ops sim_file_ops = {
     .drop_cache = sim_hint,
     .prefetch = sim_hint,
     .map = sim_map,
+    .skip_hole = sim_skip_hole,
     .resident = sim_file_resident,
 };
 

@@ -61,8 +61,7 @@ static enum nokv_status current_write(struct table_env *env, uint64_t number)
     char path[PATH_SIZE_MAX], temp[PATH_SIZE_MAX], line[CURRENT_SIZE_MAX];
     TRY(path_current(path, env->dir));
     TRY(path_join(temp, env->dir, "CURRENT.tmp"));
-    if (io_exists(env->io, temp))
-        TRY(io_unlink(env->io, temp));
+    TRY(io_unlink_if_exists(env->io, temp));
     struct io_file *file CLEANUP(io_close_ptr) = NULL;
     TRY(io_open(env->io, temp, IO_OTHER, IO_STD, IO_WRITE | IO_CREATE, &file));
     TRY(io_pwrite(file, line, (size_t)current_format(line, number), 0));

@@ -426,8 +426,7 @@ static enum nokv_status builder_allocate(struct sst_builder *b, const char *path
 /* A temporary file of this name is what a dead process left. */
 static enum nokv_status builder_open(struct sst_builder *b, enum io_component component, enum io_model model)
 {
-    if (io_exists(b->io, b->temporary))
-        TRY(io_unlink(b->io, b->temporary));
+    TRY(io_unlink_if_exists(b->io, b->temporary));
     return io_open(b->io, b->temporary, component, model, IO_WRITE | IO_CREATE, &b->file);
 }
 

@@ -310,6 +310,7 @@ IO_WRAP(io_shared_open, (struct io * io, const char *path, size_t size, struct i
 IO_WRAP(io_rename, (struct io * io, const char *from, const char *to), (io, from, to), SWEEP_EIO | SWEEP_ENOSPC, false,
         true)
 IO_WRAP(io_unlink, (struct io * io, const char *path), (io, path), SWEEP_EIO | SWEEP_ENOSPC, false, true)
+IO_WRAP(io_unlink_if_exists, (struct io * io, const char *path), (io, path), SWEEP_EIO | SWEEP_ENOSPC, false, true)
 IO_WRAP(io_mkdir, (struct io * io, const char *path), (io, path), SWEEP_EIO | SWEEP_ENOSPC, false, true)
 IO_WRAP(io_rmdir, (struct io * io, const char *path), (io, path), SWEEP_EIO, false, true)
 IO_WRAP(io_sync_dir, (struct io * io, const char *dir), (io, dir), SWEEP_EIO | SWEEP_ENOSPC, true, true)

@@ -9,8 +9,11 @@
  * Arguments: none (a part of the k, chosen by NOKV_TEST_SEED), `all`, or `one SCENARIO TARGET K ERROR STICKY` to repeat
  * one. NOKV_SWEEP_SITES=FILE: write down which call sites were made to fail (./dev sweep).
  */
+#include <errno.h>
+
 #include "base/alloc.h"
 #include "io/sim.h"
+#include "lsm/names.h"
 #include "sweep_steps.h"
 
 enum { SLICE_RUNS = 80 };
@@ -20,7 +23,8 @@ struct base {
     struct model model;
 };
 
-static struct base closed, killed, large, wrapped, new_log, damaged_log, damaged_table, damaged_value;
+static struct base closed, killed, large, wrapped, new_log, later_log, footed, left_over, half_made, damaged_log,
+    damaged_table, damaged_value;
 
 /* ---- scenarios ------------------------------------------------------------------------------------------------------
  */
@@ -98,9 +102,12 @@ static void steps_resized(struct run *r)
     steps_go_on(r);
 }
 
-/* Blocks, log records and memtables beyond the usual sizes, and several tables on a level. */
+/* Blocks, log records and memtables beyond the usual sizes, and several tables on a level, of so many blocks that a
+ * scan reads ahead. */
 static void steps_large_inline(struct run *r)
 {
+    r->options.block_cache_bytes = 512 << 10;
+    r->options.table_bytes = r->options.level_base_bytes = 512 << 10;
     r->options.memtable_bytes = 4 << 20;
     r->options.value_separation_min = r->options.value_direct_min = UINT32_MAX;
     if (!run_open(r))
@@ -128,6 +135,7 @@ static void steps_large_values(struct run *r)
     put(r, 4, 300 << 10, NOKV_SYNC_NONE);
     put(r, 8, 300 << 10, NOKV_SYNC_NONE);
     put(r, SWEEP_KEYS - 1, 300 << 10, NOKV_SYNC_NONE);
+    put(r, SWEEP_KEYS - 3, 700 << 10, NOKV_SYNC_NONE); /* longer than what is read at once to be moved */
     put(r, SWEEP_KEYS - 2, 1500, NOKV_SYNC_NONE);
     stream(r, 5, 300 << 10, 300 << 10);
     flush(r);
@@ -156,6 +164,15 @@ static void steps_cold(struct run *r)
     atomic_store_explicit(&r->db->env.is_any_cold, true, memory_order_relaxed);
     reads(r);
     run_close(r);
+}
+
+/* The tables are small enough to be in the cache as a whole, and the values are too many for the memory. */
+static void steps_cold_cache(struct run *r)
+{
+    sim_set_memory(r->sim,
+                   &(struct io_memory){.total_bytes = 256 << 10, .limit_bytes = 256 << 10, .source = "machine"});
+    r->options.block_cache_bytes = 8 << 20;
+    steps_cold(r);
 }
 
 /* The machine has so little memory that a scan soon counts as long. */
@@ -203,6 +220,11 @@ static void steps_destroy(struct run *r)
     (void)went_well(r, nokv_destroy(r->dir), "destroy");
 }
 
+static void steps_destroy_absent(struct run *r)
+{
+    assert_false(went_well(r, nokv_destroy(r->dir), "destroy"));
+}
+
 struct scenario {
     const char *name;
     const struct base *base; /* NULL: an empty disk */
@@ -218,6 +240,7 @@ static const struct scenario scenarios[] = {
     {"new-uring", NULL, steps_new, NOKV_IO_URING, NOKV_VLOG_READ_URING, false, false, false},
     {"large-inline", NULL, steps_large_inline, NOKV_IO_STD, NOKV_VLOG_READ_AUTO, false, false, false},
     {"large-values", NULL, steps_large_values, NOKV_IO_STD, NOKV_VLOG_READ_PREAD, false, false, false},
+    {"empty", NULL, steps_read, NOKV_IO_DEFAULT, NOKV_VLOG_READ_AUTO, false, false, false},
     {"absent", NULL, steps_absent, NOKV_IO_DEFAULT, NOKV_VLOG_READ_AUTO, false, false, true},
     {"read-default", &closed, steps_read, NOKV_IO_DEFAULT, NOKV_VLOG_READ_AUTO, false, false, false},
     {"read-mmap", &closed, steps_read, NOKV_IO_MMAP, NOKV_VLOG_READ_MMAP, false, false, false},
@@ -225,6 +248,7 @@ static const struct scenario scenarios[] = {
     {"read-direct", &closed, steps_read, NOKV_IO_DIRECT, NOKV_VLOG_READ_DIRECT, false, false, false},
     {"read-uring", &closed, steps_read, NOKV_IO_URING, NOKV_VLOG_READ_URING, false, false, false},
     {"cold", &closed, steps_cold, NOKV_IO_DEFAULT, NOKV_VLOG_READ_AUTO, false, false, false},
+    {"cold-cache", &closed, steps_cold_cache, NOKV_IO_DEFAULT, NOKV_VLOG_READ_AUTO, false, false, false},
     {"long-scan", &closed, steps_long_scan, NOKV_IO_DEFAULT, NOKV_VLOG_READ_AUTO, false, false, false},
     {"killed", &killed, steps_read, NOKV_IO_DEFAULT, NOKV_VLOG_READ_AUTO, false, false, false},
     {"killed-read-only", &killed, steps_read_only, NOKV_IO_DEFAULT, NOKV_VLOG_READ_AUTO, false, false, false},
@@ -233,6 +257,10 @@ static const struct scenario scenarios[] = {
     {"killed-large", &large, steps_read, NOKV_IO_DEFAULT, NOKV_VLOG_READ_AUTO, false, false, false},
     {"killed-wrapped", &wrapped, steps_read, NOKV_IO_DEFAULT, NOKV_VLOG_READ_AUTO, false, false, false},
     {"killed-new-log", &new_log, steps_go_on, NOKV_IO_DEFAULT, NOKV_VLOG_READ_AUTO, false, false, false},
+    {"killed-later-log", &later_log, steps_go_on, NOKV_IO_DEFAULT, NOKV_VLOG_READ_AUTO, false, false, false},
+    {"killed-footed", &footed, steps_go_on, NOKV_IO_DEFAULT, NOKV_VLOG_READ_AUTO, false, false, false},
+    {"left-over", &left_over, steps_read, NOKV_IO_DEFAULT, NOKV_VLOG_READ_AUTO, false, false, false},
+    {"half-made", &half_made, steps_go_on, NOKV_IO_DEFAULT, NOKV_VLOG_READ_AUTO, false, false, false},
     {"damaged-log", &damaged_log, steps_read, NOKV_IO_DEFAULT, NOKV_VLOG_READ_AUTO, false, true, false},
     {"damaged-table", &damaged_table, steps_read, NOKV_IO_DEFAULT, NOKV_VLOG_READ_AUTO, false, true, false},
     {"damaged-value", &damaged_value, steps_go_on, NOKV_IO_DEFAULT, NOKV_VLOG_READ_AUTO, false, true, false},
@@ -241,6 +269,7 @@ static const struct scenario scenarios[] = {
     {"real-uring", NULL, steps_real_thread, NOKV_IO_URING, NOKV_VLOG_READ_URING, true, false, false},
     {"real-large", NULL, steps_large_values, NOKV_IO_DIRECT, NOKV_VLOG_READ_DIRECT, true, false, false},
     {"real-destroy", NULL, steps_destroy, NOKV_IO_DEFAULT, NOKV_VLOG_READ_AUTO, true, false, true},
+    {"real-absent", NULL, steps_destroy_absent, NOKV_IO_DEFAULT, NOKV_VLOG_READ_AUTO, true, false, true},
 };
 /* clang-format on */
 
@@ -428,6 +457,75 @@ static void base_make_new_log(struct base *b)
     io_destroy(r.io);
 }
 
+/* A segment of the value log has its end, and the MANIFEST does not know it. */
+static void base_make_footed(struct base *b)
+{
+    static struct run r;
+    char key[SWEEP_KEY_BYTES];
+    static const uint8_t value[5000];
+    base_begin(&r);
+    assert_true(run_open(&r));
+    while (r.model.count < 8)
+        put(&r, (uint8_t)r.model.count, 5000, NOKV_SYNC_COMMIT);
+    sim_fail(r.sim, IO_OP_WRITE, IO_MANIFEST, 1, EIO, true);
+    size_t size = (size_t)snprintf(key, sizeof key, "another");
+    while (nokv_put(r.db, key, size, value, sizeof value, NULL) == NOKV_OK)
+        ;
+    sim_fail_clear(r.sim);
+    base_end(&r, b);
+}
+
+/* A file that somebody did not come to remove, or to finish. */
+static void file_leave(struct io *io, const char *path)
+{
+    struct io_file *file = NULL;
+    OK(io_open(io, path, IO_OTHER, IO_STD, IO_WRITE | IO_CREATE, &file));
+    OK(io_pwrite(file, "half", 4, 0));
+    OK(io_close(file));
+}
+
+/* A log that was made ahead of time behind the one that was in use, and not to its end. */
+static void base_make_later_log(struct base *b, const struct base *from)
+{
+    struct io *io = NULL;
+    struct pick p = {.suffix = ".wal"};
+    char path[PATH_SIZE_MAX];
+    uint64_t number = 0;
+    OK(sim_clone(from->sim, &b->sim));
+    b->model = from->model;
+    sim_each_file(b->sim, pick_last, &p);
+    assert_int_equal(file_type_of(strrchr(p.path, '/') + 1, &number), FILE_WAL);
+    OK(sim_io_create(b->sim, &io));
+    OK(path_wal(path, "db", number + 1));
+    file_leave(io, path);
+    io_destroy(io);
+}
+
+static void base_make_left_over(struct base *b, const struct base *from)
+{
+    struct io *io = NULL;
+    char path[PATH_SIZE_MAX];
+    OK(sim_clone(from->sim, &b->sim));
+    b->model = from->model;
+    OK(sim_io_create(b->sim, &io));
+    OK(path_vlog(path, "db", 77));
+    file_leave(io, path);
+    OK(path_sst(path, "db", 78));
+    file_leave(io, path);
+    io_destroy(io);
+}
+
+/* A creation ended before there was a CURRENT. */
+static void base_make_half(struct base *b)
+{
+    struct io *io = NULL;
+    OK(sim_create(&(struct sim_options){.seed = 3}, &b->sim));
+    OK(sim_io_create(b->sim, &io));
+    OK(io_mkdir(io, "db"));
+    file_leave(io, "db/CURRENT.tmp");
+    io_destroy(io);
+}
+
 static int bases_make(void **state)
 {
     (void)state;
@@ -437,6 +535,10 @@ static int bases_make(void **state)
     base_make_large(&large);
     base_make_wrapped(&wrapped);
     base_make_new_log(&new_log);
+    base_make_later_log(&later_log, &killed);
+    base_make_footed(&footed);
+    base_make_left_over(&left_over, &closed);
+    base_make_half(&half_made);
     base_damage(&damaged_value, &closed, ".vlog", 4096 + 40);
     base_damage(&damaged_log, &closed, ".wal", 80);
     base_damage(&damaged_table, &closed, ".sst", 4096 + 30);
@@ -446,14 +548,10 @@ static int bases_make(void **state)
 static int bases_free(void **state)
 {
     (void)state;
-    sim_destroy(closed.sim);
-    sim_destroy(killed.sim);
-    sim_destroy(large.sim);
-    sim_destroy(wrapped.sim);
-    sim_destroy(new_log.sim);
-    sim_destroy(damaged_value.sim);
-    sim_destroy(damaged_log.sim);
-    sim_destroy(damaged_table.sim);
+    struct base *const bases[] = {&closed, &killed,    &large,     &wrapped,     &new_log,       &later_log,
+                                  &footed, &left_over, &half_made, &damaged_log, &damaged_table, &damaged_value};
+    for (size_t i = 0; i < ARRAY_COUNT(bases); i++)
+        sim_destroy(bases[i]->sim);
     return 0;
 }
 

@@ -717,6 +717,44 @@ static void test_close_on_full_disk(void **state)
     fixture_deinit(&f);
 }
 
+/* A log that was made ahead of time and cannot be removed at the close is an empty one for the next opens: what was
+ * written before and after it is there. */
+static void test_spare_log_stays(void **state)
+{
+    (void)state;
+    struct fixture f;
+    char path[PATH_SIZE_MAX];
+    fixture_init(&f);
+    f.options.inline_background_work = false;
+    fixture_open(&f);
+    uint64_t written = 0;
+    while (memtable_bytes(f.db->mem) <= f.options.memtable_bytes / 2)
+        kv_put(f.db, written++, 1);
+    kv_put(f.db, written++, 1); /* asks for it */
+    mutex_lock(&f.db->mu);
+    background_wake_locked(f.db); /* the thread may have been about to sleep */
+    while (f.db->spare_wal == NULL)
+        cond_wait(&f.db->state_cond, &f.db->mu);
+    OK(path_wal(path, "db", rlog_number(f.db->spare_wal)));
+    mutex_unlock(&f.db->mu);
+    sim_fail(f.sim, IO_OP_NAMESPACE, IO_COMPONENT_COUNT, 1, EIO, true);
+    fixture_close(&f);
+    assert_true(sim_fail_clear(f.sim));
+    assert_true(io_exists(f.io, path));
+    fixture_open(&f);
+    for (uint64_t i = 0; i < written; i++)
+        kv_check(f.db, i, 1);
+    kv_put_synced(f.db, written++, 1);
+    fixture_kill(&f);
+    fixture_open(&f);
+    for (uint64_t i = 0; i < written; i++)
+        kv_check(f.db, i, 1);
+    OK(nokv_flush(f.db));
+    OK(nokv_wait_idle(f.db));
+    assert_false(io_exists(f.io, path));
+    fixture_deinit(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -742,6 +780,7 @@ int main(void)
         cmocka_unit_test(test_failed_flush_with_full_memtables),
         cmocka_unit_test(test_log_that_was_not_made),
         cmocka_unit_test(test_last_sequence_number),
+        cmocka_unit_test(test_spare_log_stays),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
