@@ -248,6 +248,7 @@ static enum nokv_status part_source_create(struct part *p, struct iter **out_sou
 static enum nokv_status part_source_begin(struct part *p, struct iter **out_source)
 {
     TRY(part_source_create(p, out_source));
+    ASSERT(*out_source != NULL);
     if (p->begin.data)
         iter_seek(*out_source, (struct ikey){.user = p->begin, .tag = UINT64_MAX});
     else

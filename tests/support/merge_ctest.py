@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""merge_ctest.py OUT TREE=PREFIX... - one ctest directory that runs the tests of several build trees.
+"""merge_ctest.py OUT TREE=PREFIX[:LABEL]... - one ctest directory that runs the tests of several build trees.
 
 Reads each build/TREE through `ctest --show-only=json-v1` and writes OUT/CTestTestfile.cmake, in which every test has its
-tree's prefix, so that one summary line counts them all and a failure says in which tree it was. Trees with a prefix are
-sanitized: NOKV_TEST_SCALE=10 is set for them unless the environment says otherwise. Slow tests start first.
+tree's prefix, so that one summary line counts them all and a failure says in which tree it was; of a tree with a label,
+only the tests that have it. Trees with a prefix are slower, or again the same: NOKV_TEST_SCALE=10 is set for them
+unless the environment says otherwise. Slow tests start first.
 """
 import json
 import os
@@ -50,6 +51,10 @@ def test_lines(test, prefix):
     return lines
 
 
+def labels(test):
+    return [label for p in test.get("properties", []) if p["name"] == "LABELS" for label in p["value"]]
+
+
 def tree_tests(tree):
     out = subprocess.run(["ctest", "--test-dir", tree, "--show-only=json-v1"], check=True, stdout=subprocess.PIPE)
     return json.loads(out.stdout)["tests"]
@@ -58,9 +63,11 @@ def tree_tests(tree):
 def main():
     out_dir, trees = sys.argv[1], [arg.partition("=") for arg in sys.argv[2:]]
     lines = []
-    for tree, _, prefix in trees:
+    for tree, _, how in trees:
+        prefix, _, label = how.partition(":")
         for test in tree_tests(os.path.join(os.path.dirname(out_dir), tree)):
-            lines += test_lines(test, prefix)
+            if not label or label in labels(test):
+                lines += test_lines(test, prefix)
     os.makedirs(out_dir, exist_ok=True)
     with open(os.path.join(out_dir, "CTestTestfile.cmake"), "w", encoding="utf-8") as file:
         file.write("\n".join(lines) + "\n")
