@@ -112,6 +112,7 @@ static enum nokv_status writable_locked(const struct nokv_db *db)
 static enum nokv_status segment_publish_locked(struct nokv_db *db, struct segment *s, int slot,
                                                struct segment_entry **out_entry)
 {
+    ASSERT(s != NULL);
     struct segment_desc desc = {.number = s->number, .file_bytes = PAGE_BYTES, .origin = SEGMENT_DIRECT};
     while (db->installing)
         cond_wait(&db->state_cond, &db->mu);

@@ -119,6 +119,7 @@ static void scout_follow(struct scout *s, const struct iter *source, struct slic
 static enum nokv_status entries_copy(struct compaction_job *job, struct iter *source, struct scout *scout,
                                      struct slice end, struct table_writer *w)
 {
+    ASSERT(source != NULL);
     for (uint64_t n = 0; source->valid; n++) {
         if (end.data && key_compare(source->key.user, end) >= 0)
             return NOKV_OK;
