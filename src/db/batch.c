@@ -117,7 +117,7 @@ enum nokv_status batch_reader_init(struct batch_reader *r, struct slice payload,
     r->p = payload.data + BATCH_HEADER;
     r->end = payload.data + payload.size;
     r->where = where;
-    if (r->left == 0 || r->seq == 0 || r->seq > KEY_SEQ_MAX - r->left || get_u16(payload.data + 2) != 0)
+    if (r->left == 0 || r->seq == 0 || r->seq > KEY_SEQ_MAX - r->left + 1 || get_u16(payload.data + 2) != 0)
         return FAIL(CORRUPT, "%s: a batch of %u entries from sequence number %llu on", where, r->left,
                     (unsigned long long)r->seq);
     return NOKV_OK;

@@ -358,11 +358,11 @@ static enum nokv_status memtables_check(struct nokv_db *db)
 
 /* ---- all of it -------------------------------------------------------------------------------------------------- */
 
-static enum nokv_status state_check_locked(struct nokv_db *db)
+static enum nokv_status state_check_locked(struct nokv_db *db, bool is_alone)
 {
     while (db->jobs_running > 0 || db->garbage_running > 0 || db->installing || db->making_segment)
         cond_wait(&db->state_cond, &db->mu);
-    if (!db->has_log_thread)
+    if (is_alone && !db->has_log_thread)
         TRY(holds_check(db));
     TRY(check_levels(db->version));
     TRY(sequences_check(db));
@@ -372,15 +372,25 @@ static enum nokv_status state_check_locked(struct nokv_db *db)
     return memtables_check(db);
 }
 
-enum nokv_status db_check(struct nokv_db *db)
+static enum nokv_status check(struct nokv_db *db, bool is_alone)
 {
     nokv_verify_report report;
     TRY(epoch_register());
     (void)epoch_reclaim();
     background_unlink_obsolete(db);
     mutex_lock(&db->mu);
-    enum nokv_status status = state_check_locked(db);
+    enum nokv_status status = state_check_locked(db, is_alone);
     mutex_unlock(&db->mu);
     TRY(status);
     return nokv_verify(db, NULL, NULL, &report);
+}
+
+enum nokv_status db_check(struct nokv_db *db)
+{
+    return check(db, true);
+}
+
+enum nokv_status db_check_beside_readers(struct nokv_db *db)
+{
+    return check(db, false);
 }

@@ -264,11 +264,12 @@ enum nokv_status recovery_values_sync(struct recovery_values *v) MUST_CHECK;
 /* The numbers of all segments that were pointed to; freed with mem_free. */
 enum nokv_status recovery_values_numbers(const struct recovery_values *v, uint64_t **out_numbers) MUST_CHECK;
 /*
- * Replay the logs from `log_number` on. With `repair` empty and void logs at the end are removed, the last one in use
- * is cut and sealed, what only the shared buffer had is written to it, and all are made durable: afterwards the buffer
- * may be used for another log. CORRUPT, IO, NO_MEMORY.
+ * Replay the logs from the one that the MANIFEST begins with on. With `repair` empty and void logs at the end are
+ * removed, the last one in use is cut and sealed, what only the shared buffer had is written to it, and all are made
+ * durable: afterwards the buffer may be used for another log. CORRUPT, IO, NO_MEMORY.
  */
-enum nokv_status recovery_run(struct nokv_db *db, uint64_t log_number, bool repair, struct recovery *r) MUST_CHECK;
+enum nokv_status recovery_run(struct nokv_db *db, const struct manifest_state *state, bool repair,
+                              struct recovery *r) MUST_CHECK;
 void recovery_deinit(struct recovery *r);
 /* The bytes of a shared buffer as the last process left them. Absent is empty. */
 enum nokv_status shared_buffer_read(struct nokv_db *db, const char *path, enum io_component component,
@@ -340,6 +341,8 @@ enum nokv_status check_levels(const struct version *v) MUST_CHECK;
  * nokv_wait_idle(). Not poisoned: what a failed job left behind is found as what it is, an orphan.
  */
 enum nokv_status db_check(struct nokv_db *db) MUST_CHECK;
+/* The same but for what is held: readers of other databases of the process keep what was replaced. */
+enum nokv_status db_check_beside_readers(struct nokv_db *db) MUST_CHECK;
 
 /* ---- warm.c --------------------------------------------------------------------------------------------------- */
 

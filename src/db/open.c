@@ -57,6 +57,7 @@ static struct nokv_db *db_create(struct io *io, const char *path, const nokv_opt
     mutex_init(&db->mu);
     mutex_init(&db->sync_mu);
     mutex_init(&db->obsolete_mu);
+    mutex_init(&db->env.names_mu);
     cond_init(&db->work_cond);
     cond_init(&db->log_cond);
     cond_init(&db->state_cond);
@@ -95,6 +96,7 @@ static void db_free(struct nokv_db *db)
     mutex_deinit(&db->mu);
     mutex_deinit(&db->sync_mu);
     mutex_deinit(&db->obsolete_mu);
+    mutex_deinit(&db->env.names_mu);
     cond_deinit(&db->work_cond);
     cond_deinit(&db->log_cond);
     cond_deinit(&db->state_cond);
@@ -312,7 +314,7 @@ static enum nokv_status open_run(struct nokv_db *db)
         TRY(manifest_settle(&db->env, state.manifest_number));
     r.last_seq = db->flushed_seq = state.last_seq;
     TRY(recovery_values_init(db, &state, !db->options.read_only, &values));
-    TRY(recovery_run(db, state.log_number, !db->options.read_only, &r));
+    TRY(recovery_run(db, &state, !db->options.read_only, &r));
     TRY(value_log_load(db, &state, &r));
     if (db->options.read_only)
         TRY(memtables_setup(db, &r, state.log_number, UINT64_MAX));

@@ -288,15 +288,18 @@ static enum nokv_status ring_read(struct nokv_db *db, struct buf *out)
  * later one. If it is not there and later ones are, then it was lost, or the MANIFEST has lost its last edits, and with
  * them the tables that took its place. Where the later ones are empty, [I3] would not notice.
  */
-static enum nokv_status first_log_check(const struct nokv_db *db, const struct recovery *r, uint64_t log_number)
+static enum nokv_status first_log_check(const struct nokv_db *db, const struct recovery *r,
+                                        const struct manifest_state *state)
 {
-    char first[PATH_SIZE_MAX], wanted[PATH_SIZE_MAX];
-    if (r->logs[0] == log_number)
+    char first[PATH_SIZE_MAX], wanted[PATH_SIZE_MAX], manifest[PATH_SIZE_MAX];
+    if (r->logs[0] == state->log_number)
         return NOKV_OK;
-    TRY(path_wal(wanted, db->dir, log_number));
+    TRY(path_wal(wanted, db->dir, state->log_number));
     TRY(path_wal(first, db->dir, r->logs[0]));
-    return FAIL(CORRUPT, "%s is missing: the MANIFEST needs it, and the first log is %s; or the MANIFEST is an old one",
-                wanted, first);
+    TRY(path_manifest(manifest, db->dir, state->manifest_number));
+    return FAIL(CORRUPT,
+                "%s is missing: %s needs it, and the first log is %s; or that MANIFEST has lost its last edits", wanted,
+                manifest, first);
 }
 
 /* Logs are made durable one by one when they have been replayed, and the kernel may not have written them yet: have it
@@ -313,17 +316,17 @@ static void logs_write_back(struct nokv_db *db, const struct recovery *r)
     }
 }
 
-enum nokv_status recovery_run(struct nokv_db *db, uint64_t log_number, bool repair, struct recovery *r)
+enum nokv_status recovery_run(struct nokv_db *db, const struct manifest_state *state, bool repair, struct recovery *r)
 {
     struct buf ring CLEANUP(buf_deinit) = {0};
-    struct log_search search = {.recovery = r, .log_number = log_number};
+    struct log_search search = {.recovery = r, .log_number = state->log_number};
     TRY(memtable_create(db->options.memtable_bytes, &db->pool, &r->mem));
     TRY(io_list(db->io, db->dir, log_collect, &search));
     TRY(segment_numbers_note(db, r));
     if (r->log_count == 0)
         return NOKV_OK;
     qsort(r->logs, r->log_count, sizeof *r->logs, compare_u64);
-    TRY(first_log_check(db, r, log_number));
+    TRY(first_log_check(db, r, state));
     TRY(ring_read(db, &ring));
     if (repair)
         logs_write_back(db, r);

@@ -173,7 +173,7 @@ enum nokv_status flush_run(struct compaction_job *job)
     iter_first(source);
     TRY(entries_copy(job, source, &none, (struct slice){0}, w));
     TRY(table_writer_finish(w));
-    TRY(io_sync_dir(options.env->io, options.env->dir));
+    TRY(table_env_sync_names(options.env));
     job->parts = 1;
     TRY(outputs_reserve(job, table_writer_count(w)));
     TRY(outputs_collect(job, w, 0));
@@ -399,7 +399,7 @@ static enum nokv_status parts_collect(struct compaction_job *job, struct part *p
         }
         tables += table_writer_count(parts[i].writer);
     }
-    TRY(io_sync_dir(job->writer.env->io, job->writer.env->dir));
+    TRY(table_env_sync_names(job->writer.env));
     TRY(outputs_reserve(job, tables));
     for (size_t i = 0; i < count; i++)
         TRY(outputs_collect(job, parts[i].writer, job->inputs->output_level));
@@ -483,7 +483,7 @@ enum nokv_status rewrite_run(struct compaction_job *job)
     TRY(rewrite_tables(job, &r));
     job->read_bytes = inputs_bytes(job->inputs);
     job->parts = 1;
-    TRY(io_sync_dir(job->writer.env->io, job->writer.env->dir));
+    TRY(table_env_sync_names(job->writer.env));
     TRY(outputs_reserve(job, count));
     for (size_t i = 0; i < r.count; i++)
         TRY(outputs_collect(job, r.writers[i], r.levels[i]));

@@ -146,6 +146,7 @@ static enum nokv_status ref_add(struct table_writer *w, struct slice user_key, s
 {
     struct vlog_pointer p;
     TRY(vlog_pointer_decode(value, &p));
+    ASSERT(w->ref_count == 0 || w->refs != NULL);
     size_t i = w->ref_recent;
     if (i >= w->ref_count || w->refs[i].segment != p.segment)
         i = ref_find(w, p.segment);

@@ -17,6 +17,19 @@
 #include "base/hash.h"
 #include "lsm/names.h"
 
+/* ---- names ---------------------------------------------------------------------------------------------------- */
+
+/* Under the lock: whoever comes after a failed sync knows of it. */
+enum nokv_status table_env_sync_names(struct table_env *env)
+{
+    mutex_lock(&env->names_mu);
+    enum nokv_status status =
+        env->names_failed ? FAIL(POISONED, "an earlier sync of %s failed", env->dir) : io_sync_dir(env->io, env->dir);
+    env->names_failed = status != NOKV_OK;
+    mutex_unlock(&env->names_mu);
+    return status == NOKV_OK ? NOKV_OK : FAIL(POISONED, "%s", status_message());
+}
+
 /* ---- tables --------------------------------------------------------------------------------------------------- */
 
 static enum nokv_status table_open_reader(struct table *t)

@@ -14,6 +14,7 @@
 #include <stdatomic.h>
 
 #include "base/coldness.h"
+#include "base/thread.h"
 #include "lsm/edit.h"
 #include "sst/sst.h"
 
@@ -25,9 +26,16 @@ struct table_env {
     bool is_adaptive;         /* mapped tables of a level that is not in memory are asked with sst_reader_get_cold */
     struct coldness cold[LEVELS_MAX];
     _Atomic bool is_any_cold; /* of those; relaxed */
+    /* protected by names_mu: a sync of the directory has failed. The kernel tells one caller, and the next sync says
+     * nothing of the names that were lost: table_env_sync_names */
+    bool names_failed;
+    struct mutex names_mu;
     /* Called on whichever thread drops the last reference; must not block and must not take the database's lock. */
     void (*obsolete)(struct table_env *env, uint64_t number);
 };
+
+/* The names of finished tables become durable. A failure is POISONED, for this caller and for every later one. */
+enum nokv_status table_env_sync_names(struct table_env *env) MUST_CHECK;
 
 struct table {
     /* set when opened, then constant */

@@ -107,8 +107,7 @@ static void put_map(FILE *out, const struct screen *screen, const struct row *ro
     row_cells(row, cells, percents);
     for (size_t i = 0; i < cells; i++) {
         const char *s = row->is_unknown ? "?" : shade(screen, percents[i]);
-        memcpy(text + size, s, strlen(s));
-        size += strlen(s);
+        size += (size_t)snprintf(text + size, sizeof text - size, "%s", s);
     }
     fputs(" |", out);
     put_coloured(out, screen, CYAN, text);

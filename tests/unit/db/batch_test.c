@@ -120,6 +120,24 @@ static void test_round_trip(void **state)
     nokv_batch_destroy(b);
 }
 
+/* The last sequence number that a write may have is read again, one more is not. */
+static void test_last_sequence_number(void **state)
+{
+    (void)state;
+    struct decoded d;
+    nokv_batch *b = NULL;
+    OK(nokv_batch_create(&b));
+    OK(nokv_batch_put(b, "k", 1, "v", 1));
+    OK(nokv_batch_put(b, "l", 1, "v", 1));
+    batch_seal(b, KEY_SEQ_MAX - 1);
+    OK(decode(buf_slice(&b->bytes), &d));
+    assert_int_equal(d.count, 2);
+    assert_int_equal(d.tags[1], key_tag(KEY_SEQ_MAX, KEY_VALUE));
+    batch_seal(b, KEY_SEQ_MAX);
+    FAILS(CORRUPT, decode(buf_slice(&b->bytes), &d));
+    nokv_batch_destroy(b);
+}
+
 /* What is beyond the limits is refused with its code, and leaves the batch as it was. */
 static void test_limits(void **state)
 {
@@ -278,9 +296,11 @@ int main(int argc, char **argv)
     assert(argc > 1);
     page = argv[argc - 1];
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_golden),    cmocka_unit_test(test_round_trip),   cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_no_memory), cmocka_unit_test(test_truncated),    cmocka_unit_test(test_bit_flips),
-        cmocka_unit_test(test_refused),   cmocka_unit_test(test_random_bytes),
+        cmocka_unit_test(test_golden),       cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_limits),       cmocka_unit_test(test_last_sequence_number),
+        cmocka_unit_test(test_no_memory),    cmocka_unit_test(test_truncated),
+        cmocka_unit_test(test_bit_flips),    cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_random_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

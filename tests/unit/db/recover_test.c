@@ -83,7 +83,7 @@ static void test_manifest_without_its_last_edit(void **state)
     while (before[last - 1] == after[last - 1])
         last--;
     file_put(&f, path, before, size);
-    fixture_assert_corrupt(&f, "MANIFEST is an old one");
+    fixture_assert_corrupt(&f, "has lost its last edits");
     f.options.read_only = true; /* it is opened again and again */
     for (size_t off = first; off < last; off += 5) {
         file_put(&f, path, after, size);
