@@ -33,7 +33,8 @@ static const char usage[] =
     "  --rounds N     kills, cuts or cycles of each mode\n"
     "  --minutes N    of each mode; may be a fraction\n"
     "  --figures      as many as docs/reliability.md has: 20,000 kills, 10,000 and 2,000 cuts, 200 cycles, 200 "
-    "devices\n"
+    "devices;\n"
+    "                 kills with the default durability, cuts and devices with NOKV_SYNC_COMMIT, else it is drawn\n"
     "  --seed N       draw as in an earlier run (threads may still run in another order)\n"
     "  --dir D        where databases are made, for kills: on a disk; default $TMPDIR or /tmp\n"
     "\n"
@@ -204,7 +205,7 @@ static int mode_run(const struct arguments *a, const struct mode *mode)
     struct limits limits = a->limits;
     int status = 0;
     if (a->figures)
-        limits = (struct limits){.rounds = mode->figure, .seed = limits.seed, .dir = limits.dir};
+        limits = (struct limits){.rounds = mode->figure, .seed = limits.seed, .dir = limits.dir, .is_strict = true};
     else if (limits.rounds == 0 && limits.seconds == 0)
         limits.seconds = 60;
     fflush(NULL);

@@ -239,6 +239,7 @@ static struct round round_make(const struct run *run, uint64_t draw)
                           .dir = run->dir,
                           .ending = run->ending,
                           .is_same_boot = run->is_same_boot,
+                          .is_strict = run->limits->is_strict,
                           .threads = 1 + (unsigned)(seed_mix(draw, 1) % THREADS_MAX),
                           .quota = 1 + (uint32_t)(seed_mix(draw, 2) % 400)};
 }

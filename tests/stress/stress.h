@@ -197,6 +197,7 @@ struct round {
     bool is_last;      /* nobody will stop it: check everything, read every byte */
     bool is_same_boot; /* the page cache is as the last process left it, and the kernel may owe a failure of its writes
                         */
+    bool is_strict;    /* the durability of the promise: kills with the default, all else with NOKV_SYNC_COMMIT */
     unsigned threads;
     uint32_t quota; /* writes of each thread; at most WRITES_MAX */
 };
@@ -217,6 +218,7 @@ struct limits {
     double seconds;  /* 0: no limit */
     uint64_t seed;
     const char *dir; /* where files may be made; on a disk */
+    bool is_strict;  /* each round with the durability that is promised for it, not with a drawn one */
 };
 
 /* 0: nothing was violated; 1; or EXIT_SKIPPED: it is not possible here, and what is missing was said. */

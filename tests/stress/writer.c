@@ -330,7 +330,8 @@ static nokv_db *database_open(const struct round *r, nokv_options *out_options)
     nokv_db *db = NULL;
     options_draw(r->draw, out_options);
     out_options->read_only = r->is_read_only;
-    if (r->ending == END_KILL ? r->draw % 16 == 3 : r->draw % 3 != 0)
+    bool is_drawn = r->ending == END_KILL ? r->draw % 16 == 3 : r->draw % 3 != 0;
+    if (r->is_strict ? r->ending != END_KILL : is_drawn)
         out_options->sync = NOKV_SYNC_COMMIT;
     nokv_status status = nokv_open(r->dir, out_options, &db);
     for (int tries = 0; r->is_same_boot && tries < 10 && (status == NOKV_ERR_IO || status == NOKV_ERR_NO_SPACE);
