@@ -146,10 +146,10 @@ static enum nokv_status ref_add(struct table_writer *w, struct slice user_key, s
 {
     struct vlog_pointer p;
     TRY(vlog_pointer_decode(value, &p));
-    ASSERT(w->ref_count == 0 || w->refs != NULL);
     size_t i = w->ref_recent;
     if (i >= w->ref_count || w->refs[i].segment != p.segment)
         i = ref_find(w, p.segment);
+    ASSERT(i == w->ref_count || w->refs != NULL);
     if (i == w->ref_count || w->refs[i].segment != p.segment) {
         TRY(mem_grow(&w->refs, &w->ref_capacity, w->ref_count + 1, sizeof *w->refs));
         ASSERT(w->refs != NULL);
