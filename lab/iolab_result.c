@@ -69,7 +69,7 @@ struct lab_contender *lab_contender_add(const struct lab *lab, struct lab_row *r
 
 struct lab_sample lab_sample_none(void)
 {
-    struct lab_sample sample;
+    struct lab_sample sample = {0};
     for (unsigned i = 0; i < LAB_FIGURE_COUNT; i++)
         sample.v[i] = NAN;
     return sample;

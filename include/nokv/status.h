@@ -19,7 +19,7 @@
     X(NOKV_ERR_IO, 5, "the operating system or the device reported an error")                                 \
     X(NOKV_ERR_CORRUPT, 6, "bytes on disk are not what was written there")                                    \
     X(NOKV_ERR_NO_SPACE, 7, "the file system is full")                                                        \
-    X(NOKV_ERR_NO_MEMORY, 8, "memory could not be allocated")                                                 \
+    X(NOKV_ERR_NO_MEMORY, 8, "memory or file descriptors ran out")                                            \
     X(NOKV_ERR_READ_ONLY, 9, "the database was opened read-only")                                             \
     X(NOKV_ERR_POISONED, 10, "an earlier sync or log write failed; the database is read-only until reopened") \
     X(NOKV_ERR_NOT_SUPPORTED, 11, "a feature or format version that this build does not have")                \

@@ -49,6 +49,8 @@ enum nokv_status status_from_errno(int err)
     case EDQUOT:
         return NOKV_ERR_NO_SPACE;
     case ENOMEM:
+    case EMFILE: /* a want of the process, too, that may pass */
+    case ENFILE:
         return NOKV_ERR_NO_MEMORY;
     case EROFS:
         return NOKV_ERR_READ_ONLY;

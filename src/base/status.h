@@ -22,7 +22,8 @@
 #endif
 /* The same for a code held in a variable. */
 #define FAIL_WITH(status, ...) status_fail((status), __FILE__, __LINE__, __VA_ARGS__)
-/* FAIL for a failed system call: appends strerror(err) and maps ENOSPC, EDQUOT, ENOMEM and EROFS to their own codes. */
+/* FAIL for a failed system call: appends strerror(err) and maps ENOSPC, EDQUOT, ENOMEM, EMFILE, ENFILE and EROFS to
+ * codes of their own. */
 #define FAIL_ERRNO(err, ...) status_fail_errno((err), __FILE__, __LINE__, __VA_ARGS__)
 #define TRY(expr)                                        \
     do {                                                 \

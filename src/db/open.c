@@ -200,7 +200,8 @@ static enum nokv_status memtables_setup(struct nokv_db *db, struct recovery *r, 
     TRY(memtable_create(db->options.memtable_bytes, &db->pool, &db->mem));
     db->mem_log_number = new_log;
     db->immutables[db->immutable_count++] =
-        (struct immutable){.mem = TAKE(r->mem), .log_number = log_number, .last_seq = r->last_seq};
+        (struct immutable){.mem = r->mem, .log_number = log_number, .last_seq = r->last_seq};
+    r->mem = NULL;
     return NOKV_OK;
 }
 

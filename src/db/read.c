@@ -194,7 +194,8 @@ static bool value_take(const struct located *l, struct slice key, struct io_read
         vlog_read_finish(segment_reader_now(l->segment), &l->pointer, key, request, &value) != NOKV_OK)
         return false;
     segment_unpin(l->segment);
-    *out_value = (nokv_value){.data = value.data, .size = value.size, ._pin = TAKE(request->buffer), ._kind = PIN_HEAP};
+    *out_value = (nokv_value){.data = value.data, .size = value.size, ._pin = request->buffer, ._kind = PIN_HEAP};
+    request->buffer = NULL;
     return true;
 }
 

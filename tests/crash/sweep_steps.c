@@ -65,7 +65,7 @@ static unsigned allowed(const struct run *r)
     set |= r->plan.target == SWEEP_BOTH ? bit_of(NOKV_ERR_NO_MEMORY) : 0;
     set |= bit_of(NOKV_ERR_IO);
     return set | (r->plan.err == SWEEP_ENOSPC ? bit_of(NOKV_ERR_NO_SPACE) : 0) |
-           (r->plan.err == SWEEP_ENOMEM ? bit_of(NOKV_ERR_NO_MEMORY) : 0);
+           (r->plan.err == SWEEP_ENOMEM || r->plan.err == SWEEP_EMFILE ? bit_of(NOKV_ERR_NO_MEMORY) : 0);
 }
 
 /* True: it succeeded. */

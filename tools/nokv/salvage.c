@@ -183,6 +183,7 @@ static enum cli_exit salvage_into(struct salvage *salvage, const char *directory
     } else {
         cli_error(args, "%s: %s", directory, strerror(errno));
     }
+    salvage->target = NULL;
     target_close(&target);
     return code;
 }

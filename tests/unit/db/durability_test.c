@@ -740,6 +740,28 @@ static void test_failed_sync_of_names(void **state)
     }
 }
 
+/* A process that has no file descriptor left can write again as soon as it has: nothing was done by halves. */
+static void test_no_descriptors(void **state)
+{
+    (void)state;
+    static const enum io_component components[] = {IO_WAL, IO_FLUSH, IO_COMPACTION, IO_SST};
+    for (size_t i = 0; i < ARRAY_COUNT(components); i++) {
+        struct fixture f;
+        scene_init(&f);
+        OK(nokv_flush(f.db));
+        kv_put(f.db, 10, 1);
+        sim_fail(f.sim, IO_OP_OPEN, components[i], 1, EMFILE, true);
+        FAILS(NO_MEMORY, nokv_compact_range(f.db, NULL, 0, NULL, 0));
+        assert_non_null(strstr(status_message(), "Too many open files"));
+        assert_true(sim_fail_clear(f.sim));
+        OK(nokv_compact_range(f.db, NULL, 0, NULL, 0));
+        check_ten(&f);
+        kv_check(f.db, 10, 1);
+        kv_put_synced(f.db, 11, 1);
+        fixture_deinit(&f);
+    }
+}
+
 /* A log that was made ahead of time and cannot be removed at the close is an empty one for the next opens: what was
  * written before and after it is there. */
 static void test_spare_log_stays(void **state)
@@ -803,6 +825,7 @@ int main(void)
         cmocka_unit_test(test_failed_flush_with_full_memtables),
         cmocka_unit_test(test_log_that_was_not_made),
         cmocka_unit_test(test_last_sequence_number),
+        cmocka_unit_test(test_no_descriptors),
         cmocka_unit_test(test_spare_log_stays),
         cmocka_unit_test(test_failed_sync_of_names),
     };
