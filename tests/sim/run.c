@@ -170,7 +170,9 @@ static void last_open(struct run *run)
     workload_options_draw(run);
     run->options.inline_background_work |= draw(run, 2); /* then nobody else is there, and what is held is counted */
     life_open(run);
-    enum nokv_status status = db_check(run->db);
+    enum nokv_status status = nokv_wait_idle(run->db);
+    faults_judge(run, status, "the last wait");
+    status = db_check(run->db);
     faults_judge(run, status, "the last check");
     status = nokv_close(TAKE(run->db));
     faults_judge(run, status, "the last close");
