@@ -4,11 +4,12 @@
  * fails, with each error that it can have, once, and from then on. The scenarios go on with all of their calls after a
  * failure. Each call then succeeds or says NO_MEMORY, NO_SPACE, IO or POISONED, with a message; afterwards nothing is
  * left allocated, the database opens and passes db_check, and has everything that was acknowledged (of what a failed
- * sync was to make durable: everything that was durable before).
+ * sync was to make durable: everything that was durable before). Nor is a descriptor left open.
  *
  * Arguments: none (a part of the k, chosen by NOKV_TEST_SEED), `all`, or `one SCENARIO TARGET K ERROR STICKY` to repeat
  * one. NOKV_SWEEP_SITES=FILE: write down which call sites were made to fail (./dev sweep).
  */
+#include <dirent.h>
 #include <errno.h>
 
 #include "base/alloc.h"
@@ -327,11 +328,24 @@ static void survivors_check(struct run *r)
 static uint64_t counted; /* calls of the last undisturbed run, up to its end */
 static bool is_first;    /* run of a scenario: what a thread makes once and keeps, its ring say, is made now */
 
+/* Descriptors of the process that are open. */
+static int descriptors(void)
+{
+    int count = 0;
+    DIR *dir = opendir("/proc/self/fd");
+    assert_non_null(dir);
+    while (readdir(dir))
+        count++;
+    closedir(dir);
+    return count;
+}
+
 /* Returns whether the planned call was reached. */
 static bool run_once(const struct scenario *s, const struct sweep_plan *plan)
 {
     static struct run r;
     int64_t live = sweep_live();
+    int open = descriptors();
     run_begin(&r, s);
     r.plan = *plan;
     r.plan.sim = r.sim;
@@ -348,6 +362,8 @@ static bool run_once(const struct scenario *s, const struct sweep_plan *plan)
     run_end(&r);
     if (sweep_live() != live && !is_first)
         fail_msg("%s: %lld allocations were not given back", r.what, (long long)(sweep_live() - live));
+    if (descriptors() != open && !is_first)
+        fail_msg("%s: %d descriptors were not closed", r.what, descriptors() - open);
     return failed;
 }
 

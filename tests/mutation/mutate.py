@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""mutate.py ROOT BUILD [--list] [--check] [--named] [--jobs N] [NN...] - do the tests notice bugs planted by hand?
+"""mutate.py ROOT BUILD [--list] [--write-list] [--check] [--named] [--jobs N] [NN...] - do the tests notice bugs planted by hand?
 
 patches/NN-name.patch plants one bug each and says in its header what it is, of which class of real bugs, and which tests
 must catch it. For each (or for those that are named by their numbers) a scratch copy of the tree below BUILD is patched
@@ -8,8 +8,9 @@ and built, with address and undefined sanitizers, and the named tests are run; i
 the slow ones (with --named not). A test catches a bug by failing, by a sanitizer's report, or by not ending. The named
 tests must pass on the tree as it is.
 
---list prints the bugs. --check only looks whether every patch applies, changes something, and names tests that there are:
-`BUILD` is then any configured build tree.
+--list prints the bugs; --write-list makes README.md of them, beside this file. --check only looks whether every patch
+applies, changes something, and names tests that there are, and whether README.md is theirs: `BUILD` is then any
+configured build tree.
 """
 import argparse
 import concurrent.futures
@@ -25,6 +26,7 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PATCHES = os.path.join(HERE, "patches")
+README = os.path.join(HERE, "README.md")
 FIELD = re.compile(r"^(what|why|caught by): (.*(?:\n  .*)*)", re.MULTILINE)
 SECONDS_MAX = 300      # for one test; the slowest takes some ten of them on a machine that does nothing else
 SKIPPED = 77           # exit code of a test that could not run
@@ -297,6 +299,28 @@ def command_list(chosen):
               f"   caught by: {', '.join(m.tests)}")
 
 
+def readme_of(chosen):
+    rows = [f"| {m.number} | `{m.target}` | {m.fields.get('what', '')} | {', '.join(f'`{t}`' for t in m.tests)} |\n"
+            for m in chosen]
+    return ("# Bugs that are planted by hand\n\n"
+            "Each is a patch in `patches`, whose header also says why it is real. `./dev mutate` plants them one by one and\n"
+            "runs the tests that must notice; `./dev mutate --write-list` writes this page.\n\n"
+            "| | in | what | caught by |\n| --- | --- | --- | --- |\n" + "".join(rows))
+
+
+def command_write_list(chosen):
+    with open(README, "w", encoding="utf-8") as file:
+        file.write(readme_of(chosen))
+    return 0
+
+
+def is_readme_current(chosen):
+    if not os.path.exists(README):
+        return False
+    with open(README, encoding="utf-8") as file:
+        return file.read() == readme_of(chosen)
+
+
 def complaints_of(root, tests, mutation):
     if not re.fullmatch(r"\d\d", mutation.number) or not re.fullmatch(r"[a-z0-9-]+", mutation.name):
         yield "its name is not NN-words-in-lower-case.patch"
@@ -322,6 +346,9 @@ def command_check(root, build, chosen):
             failed += 1
     if len(numbers) != len(set(numbers)):
         print("a number is given twice")
+        failed += 1
+    if len(chosen) == len(mutations()) and not is_readme_current(chosen):
+        print("tests/mutation/README.md is not theirs: ./dev mutate --write-list")
         failed += 1
     print(f"mutation: {len(chosen)} patches, {failed} complaints")
     return 1 if failed or not chosen else 0
@@ -377,6 +404,7 @@ def main():
     parser.add_argument("build")
     parser.add_argument("numbers", nargs="*", metavar="NN")
     parser.add_argument("--list", action="store_true", help="only say which bugs there are")
+    parser.add_argument("--write-list", action="store_true", help="only write tests/mutation/README.md, of all of them")
     parser.add_argument("--check", action="store_true", help="only see whether the patches apply")
     parser.add_argument("--named", action="store_true", help="run no others than the tests that are named")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
@@ -385,6 +413,8 @@ def main():
     if given.list:
         command_list(chosen)
         return 0
+    if given.write_list:
+        return command_write_list(mutations())
     if given.check:
         return command_check(given.root, given.build, chosen)
     return command_run(Bench(given.root, given.build, given.jobs, given.named), chosen)
