@@ -153,13 +153,23 @@ static enum nokv_status entry_replay(struct recovery *r, const struct batch_entr
     return memtable_add(r->mem, key, value);
 }
 
+/* A MANIFEST that has lost its last edit begins with logs that were being removed. */
+static enum nokv_status gap_fail(const struct recovery *r, uint64_t seq, const char *where)
+{
+    char manifest[PATH_SIZE_MAX];
+    TRY(path_manifest(manifest, r->values->db->dir, r->values->state->manifest_number));
+    return FAIL(CORRUPT,
+                "%s: sequence number %" PRIu64 " follows %" PRIu64
+                ": a log in between is missing, or %s has lost its last edits",
+                where, seq, r->last_seq, manifest);
+}
+
 static enum nokv_status batch_replay(struct recovery *r, struct slice payload, const char *where)
 {
     struct batch_reader reader;
     TRY(batch_reader_init(&reader, payload, where));
     if (reader.seq != r->last_seq + 1)
-        return FAIL(CORRUPT, "%s: sequence number %" PRIu64 " follows %" PRIu64 ": a log in between is missing", where,
-                    reader.seq, r->last_seq);
+        return gap_fail(r, reader.seq, where);
     for (;;) {
         struct batch_entry entry;
         bool more = false;

@@ -515,17 +515,19 @@ static enum nokv_status recovered_describe(struct nokv_db *db, uint64_t number, 
     return io_stat(db->io, path, &out->file_bytes);
 }
 
-static enum nokv_status segment_file_check(struct nokv_db *db, const struct segment_desc *desc)
+/* Both files are named: it may be the MANIFEST that is damaged. */
+static enum nokv_status segment_file_check(struct nokv_db *db, const char *manifest_path,
+                                           const struct segment_desc *desc)
 {
     char path[PATH_SIZE_MAX];
     uint64_t size = 0;
     TRY(path_vlog(path, db->dir, desc->number));
     enum nokv_status status = io_stat(db->io, path, &size);
     if (status == NOKV_ERR_NOT_FOUND)
-        return FAIL(CORRUPT, "%s is missing, and the MANIFEST names it", path);
+        return FAIL(CORRUPT, "%s is missing, and %s names it", path, manifest_path);
     TRY(status);
     if (size != desc->file_bytes)
-        return FAIL(CORRUPT, "%s has %llu bytes, the MANIFEST says %llu", path, (unsigned long long)size,
+        return FAIL(CORRUPT, "%s has %llu bytes, %s says %llu", path, (unsigned long long)size, manifest_path,
                     (unsigned long long)desc->file_bytes);
     return NOKV_OK;
 }
@@ -588,9 +590,11 @@ static enum nokv_status state_list(struct nokv_db *db, struct manifest_state *st
 enum nokv_status segments_load(struct nokv_db *db, struct manifest_state *state, const uint64_t *recovered,
                                size_t recovered_count, uint64_t last_log)
 {
+    char manifest_path[PATH_SIZE_MAX];
     struct segment_change c CLEANUP(segment_change_deinit) = {0};
+    TRY(path_manifest(manifest_path, db->dir, state->manifest_number));
     for (size_t i = 0; i < state->segment_count; i++) {
-        TRY(segment_file_check(db, &state->segments[i]));
+        TRY(segment_file_check(db, manifest_path, &state->segments[i]));
         TRY(entry_load(db, &state->segments[i]));
     }
     for (size_t i = 0; i < recovered_count; i++) {
