@@ -61,8 +61,10 @@ static void draw_bar(struct progress *progress, unsigned percent, const char *te
     unsigned width = columns > used + 6 ? columns - used : 0;
     if (width > 30)
         width = 30;
-    for (unsigned i = 0; i < width; i++)
-        bar[i] = i < width * percent / 100 ? '=' : i == width * percent / 100 ? '>' : ' ';
+    memset(bar, ' ', width);
+    memset(bar, '=', width * percent / 100);
+    if (percent < 100 && width > 0)
+        bar[width * percent / 100] = '>';
     if (width > 0)
         fprintf(stderr, "\r\033[K%s %3u%% [%s] %s", progress->label, percent, bar, text);
     else
