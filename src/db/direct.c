@@ -174,6 +174,7 @@ static enum nokv_status active_wait_locked(struct nokv_db *db)
         mutex_unlock(&db->mu);
         background_run_inline(db);
         mutex_lock(&db->mu);
+        TRY(writable_locked(db)); /* not what was soft before */
         failed = db->soft_error != NOKV_OK && !slot_is_free_locked(db);
         if (!failed)
             return NOKV_OK;

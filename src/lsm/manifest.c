@@ -289,13 +289,11 @@ static enum nokv_status write_again(struct io_file *file, struct io_file *out)
 {
     uint8_t bytes[SETTLE_BYTES];
     uint64_t size = 0;
-    size_t got = 0;
     TRY(io_size(file, &size));
-    for (uint64_t off = 0; off < size; off += got) {
-        TRY(io_pread(file, bytes, u64_min(size - off, sizeof bytes), off, &got));
-        if (got == 0)
-            break;
-        TRY(io_pwrite(out, bytes, got, off));
+    for (uint64_t off = 0; off < size; off += sizeof bytes) {
+        size_t part = u64_min(size - off, sizeof bytes);
+        TRY(io_pread_exact(file, bytes, part, off));
+        TRY(io_pwrite(out, bytes, part, off));
     }
     return NOKV_OK;
 }

@@ -431,6 +431,48 @@ static void test_seal_of_another_call(void **state)
     fixture_deinit(&f);
 }
 
+static bool is_sealing(nokv_db *db)
+{
+    mutex_lock(&db->mu);
+    bool is = db->old_log_count > 0 && db->old_logs[0].sealing;
+    mutex_unlock(&db->mu);
+    return is;
+}
+
+/* A log's sealer waits for another thread that has to do with it; when that thread's failure is final, the log is not
+ * synced any more: that sync would say yes to what is lost. */
+static void test_failure_before_a_seal(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_init(&f);
+    f.options.inline_background_work = false;
+    fixture_open(&f);
+    for (uint64_t i = 0; i < 10; i++)
+        kv_put(f.db, i, 1);
+    mutex_lock(&f.db->mu);
+    f.db->wal_writing = rlog_number(f.db->wal);
+    mutex_unlock(&f.db->mu);
+    OK(nokv_flush(f.db));
+    while (!is_sealing(f.db))
+        sched_yield();
+    FAILS(IO, FAIL(IO, "could not write a log"));
+    FAILS(IO, db_poison(f.db, NOKV_ERR_IO, "a log could not be written"));
+    uint64_t syncs = stats_of(f.db).components[NOKV_COMPONENT_WAL].syncs;
+    mutex_lock(&f.db->mu);
+    f.db->wal_writing = 0;
+    cond_broadcast(&f.db->state_cond);
+    while (f.db->jobs_running > 0)
+        cond_wait(&f.db->state_cond, &f.db->mu);
+    mutex_unlock(&f.db->mu);
+    assert_int_equal(stats_of(f.db).components[NOKV_COMPONENT_WAL].syncs, syncs);
+    assert_poisoned(&f);
+    fixture_kill(&f);
+    fixture_open(&f);
+    check_ten(&f);
+    fixture_deinit(&f);
+}
+
 static bool size_add(void *arg, const char *path, uint64_t size)
 {
     (void)path;
@@ -817,6 +859,7 @@ int main(void)
         cmocka_unit_test(test_failed_close),
         cmocka_unit_test(test_commit_survives_power_cut),
         cmocka_unit_test(test_seal_of_another_call),
+        cmocka_unit_test(test_failure_before_a_seal),
         cmocka_unit_test(test_flush_of_another_call),
         cmocka_unit_test(test_reopen_after_failed_sync),
         cmocka_unit_test(test_close_on_full_disk),

@@ -418,6 +418,34 @@ static void test_no_segment_can_be_closed(void **state)
     fixture_deinit(&f);
 }
 
+/* Both segments that may be open are full, and the sync that would close one fails: the write that waits for it is
+ * told so, as all later ones are. */
+static void test_failed_sync_while_segments_are_full(void **state)
+{
+    (void)state;
+    struct fixture f;
+    nokv_status status = NOKV_OK;
+    uint64_t written = 0;
+    scene_init(&f);
+    sim_fail(f.sim, IO_OP_TRUNCATE, IO_VLOG, 1, ENOSPC, true);
+    for (; written < 60 && status == NOKV_OK; written++)
+        status = way_put(f.db, NEW_KEY + written, NOKV_SYNC_NONE);
+    FAILS(NO_SPACE, status);
+    sim_fail(f.sim, IO_OP_SYNC, IO_VLOG, 1, EIO, true);
+    FAILS(POISONED, way_put(f.db, NEW_KEY + 200, NOKV_SYNC_NONE));
+    assert_true(sim_fail_clear(f.sim));
+    FAILS(POISONED, way_put(f.db, NEW_KEY + 201, NOKV_SYNC_NONE));
+    for (uint64_t i = 0; i + 1 < written; i++)
+        sized_check(f.db, NEW_KEY + i, 1, DIRECT_BYTES);
+    old_check(f.db);
+    fixture_kill(&f);
+    fixture_open(&f);
+    for (uint64_t i = 0; i + 1 < written; i++)
+        sized_check(f.db, NEW_KEY + i, 1, DIRECT_BYTES);
+    old_check(f.db);
+    fixture_deinit(&f);
+}
+
 /* ---- collecting -------------------------------------------------------------------------------------------------- */
 
 enum { MANY = 90 };
@@ -643,6 +671,7 @@ int main(void)
         cmocka_unit_test(test_direct_goes_on_after_full_disk),
         cmocka_unit_test(test_full_disk_while_sealing),
         cmocka_unit_test(test_no_segment_can_be_closed),
+        cmocka_unit_test(test_failed_sync_while_segments_are_full),
         cmocka_unit_test(test_no_memory_while_sealing),
         cmocka_unit_test(test_full_disk_while_collecting),
         cmocka_unit_test(test_no_room_to_collect),

@@ -99,6 +99,48 @@ static void test_tools_without_memory(void **state)
     bed_destroy(&b);
 }
 
+/* Where what a failed sync loses is still read: whichever allocation fails, in the sync or in the next write, it is
+ * NO_MEMORY; and only the page that is written again is synced by the next sync. */
+static void test_lost_pages_without_memory(void **state)
+{
+    (void)state;
+    struct bed b = {0};
+    struct sim_options options = {.seed = 1, .failed_syncs_keep = true};
+    mem_fail_after(0);
+    FAILS(NO_MEMORY, sim_create(&options, &b.sim));
+    OK(sim_create(&options, &b.sim));
+    OK(sim_io_create(b.sim, &b.io));
+    put_file(b.io, "f", true, true);
+    struct io_file *f = open_rw(b.io, "f");
+    enum nokv_status status = NOKV_ERR_NO_MEMORY;
+    for (uint64_t k = 0; status == NOKV_ERR_NO_MEMORY; k++) {
+        OK(io_pwrite(f, "xyz", 3, 10));
+        OK(io_pwrite(f, "2", 1, PAGE_BYTES));
+        sim_fail(b.sim, IO_OP_SYNC, IO_OTHER, 1, EIO, false);
+        mem_fail_after(k);
+        status = io_sync(f);
+        mem_fail_after(UINT64_MAX);
+    }
+    assert_int_equal(status, NOKV_ERR_IO);
+    static uint8_t bytes[2 * PAGE_BYTES];
+    assert_int_equal(read_all(b.io, "f", bytes, sizeof bytes), PAGE_BYTES + 1);
+    assert_memory_equal(bytes + 10, "xyz", 3);
+    status = NOKV_ERR_NO_MEMORY;
+    for (uint64_t k = 0; status == NOKV_ERR_NO_MEMORY; k++) {
+        mem_fail_after(k);
+        status = io_pwrite(f, "3", 1, PAGE_BYTES + 1);
+        mem_fail_after(UINT64_MAX);
+    }
+    OK(status);
+    OK(io_sync(f));
+    OK(io_close(f));
+    bed_cut(&b);
+    assert_int_equal(read_all(b.io, "f", bytes, sizeof bytes), PAGE_BYTES + 2);
+    assert_memory_equal(bytes + 10, "abc", 3);
+    assert_memory_equal(bytes + PAGE_BYTES, "23", 2);
+    bed_destroy(&b);
+}
+
 static void refused_for(enum nokv_status status, int err)
 {
     assert_int_equal(status, NOKV_ERR_IO);
@@ -133,9 +175,8 @@ static void test_wrong_names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_size_beyond_memory),
-        cmocka_unit_test(test_operations_without_memory),
-        cmocka_unit_test(test_tools_without_memory),
+        cmocka_unit_test(test_size_beyond_memory),   cmocka_unit_test(test_operations_without_memory),
+        cmocka_unit_test(test_tools_without_memory), cmocka_unit_test(test_lost_pages_without_memory),
         cmocka_unit_test(test_wrong_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
