@@ -363,7 +363,8 @@ NOKV_API nokv_slice nokv_iter_key(const nokv_iter *iter);
  * REQUIRES: valid. A value in a table or memtable, or in a mapped segment of the value log: in place, as the key. One
  * that the value log reads with system calls is read when it is asked for, and stays valid until the iterator moves.
  * When that read fails the slice is empty with data NULL, and the iterator is no longer valid: nokv_iter_status() says
- * why. A scan that does not ask for values reads none.
+ * why. Until it is positioned anew it still shows the key and its size, and nokv_iter_next() and nokv_iter_prev() leave
+ * it as it is, so that a loop over nokv_iter_valid() ends there. A scan that does not ask for values reads none.
  */
 NOKV_API nokv_slice nokv_iter_value(nokv_iter *iter);
 /* REQUIRES: valid. Size of the value in bytes; never reads the value log. */

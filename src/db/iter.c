@@ -225,9 +225,18 @@ static void move_in_streak(nokv_iter *iter, bool backward)
         iter_next(iter->iter);
 }
 
+/* It may have become not valid since the caller looked: by a value that could not be read. To move behind an end is a
+ * bug of the caller. */
+static bool may_move(const nokv_iter *iter)
+{
+    ASSERT(iter->at->valid);
+    return LIKELY(iter->failed == NOKV_OK);
+}
+
 void nokv_iter_next(nokv_iter *iter)
 {
-    ASSERT(nokv_iter_valid(iter));
+    if (!may_move(iter))
+        return;
     if (UNLIKELY(iter->in_streak)) {
         move_in_streak(iter, false);
         return;
@@ -238,7 +247,8 @@ void nokv_iter_next(nokv_iter *iter)
 
 void nokv_iter_prev(nokv_iter *iter)
 {
-    ASSERT(nokv_iter_valid(iter));
+    if (!may_move(iter))
+        return;
     if (UNLIKELY(iter->in_streak)) {
         move_in_streak(iter, true);
         return;
@@ -261,7 +271,7 @@ nokv_status nokv_iter_status(const nokv_iter *iter)
 
 nokv_slice nokv_iter_key(const nokv_iter *iter)
 {
-    ASSERT(nokv_iter_valid(iter));
+    ASSERT(iter->at->valid);
     struct slice key = iter->at->key.user;
     return (nokv_slice){.data = key.data, .size = key.size};
 }
@@ -361,10 +371,10 @@ static enum nokv_status value_read(nokv_iter *iter)
 
 nokv_slice nokv_iter_value(nokv_iter *iter)
 {
-    ASSERT(nokv_iter_valid(iter));
+    ASSERT(iter->at->valid);
     if (LIKELY(!is_pointer(iter)))
         return (nokv_slice){.data = iter->at->value.data, .size = iter->at->value.size};
-    if (!iter->has_value)
+    if (!iter->has_value && iter->failed == NOKV_OK)
         iter->failed = value_read(iter);
     if (iter->failed != NOKV_OK)
         return (nokv_slice){0};
@@ -373,7 +383,7 @@ nokv_slice nokv_iter_value(nokv_iter *iter)
 
 size_t nokv_iter_value_size(const nokv_iter *iter)
 {
-    ASSERT(nokv_iter_valid(iter));
+    ASSERT(iter->at->valid);
     struct vlog_pointer p;
     if (!is_pointer(iter))
         return iter->at->value.size;

@@ -422,10 +422,15 @@ static void test_iterator_meets_damage(void **state)
     OK(sim_flip_bit(f.sim, path, off + 3, 1));
     fixture_open(&f);
     OK(nokv_iter_create(f.db, NULL, &it));
-    for (nokv_iter_first(it); nokv_iter_valid(it) && nokv_iter_value(it).data; nokv_iter_next(it))
-        seen++;
+    for (nokv_iter_first(it); nokv_iter_valid(it); nokv_iter_next(it)) /* as users write it */
+        seen += nokv_iter_value(it).data != NULL;
     assert_int_equal(seen, 4);
+    nokv_iter_prev(it);
     assert_false(nokv_iter_valid(it));
+    FAILS(CORRUPT, nokv_iter_status(it));
+    assert_null(nokv_iter_value(it).data);
+    assert_int_equal(nokv_iter_key(it).size, kv_key(4, key));
+    assert_memory_equal(nokv_iter_key(it).data, key, kv_key(4, key));
     FAILS(CORRUPT, nokv_iter_status(it));
     for (nokv_iter_seek(it, key, kv_key(5, key)); nokv_iter_valid(it) && nokv_iter_value(it).data; nokv_iter_next(it))
         seen++;
