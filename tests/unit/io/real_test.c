@@ -76,7 +76,7 @@ static void fill_small_disk(const char *dir)
     struct io_file *f = NULL;
     struct io_shared ring;
     char path[300], ring_path[300];
-    if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+    if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", "", MS_REC | MS_PRIVATE, NULL) != 0 ||
         mount("tmpfs", dir, "tmpfs", 0, "size=256k") != 0)
         _exit(77); /* not allowed here */
     path_in(path, dir, "f");

@@ -223,8 +223,10 @@ static void run_model(enum io_model model, uint64_t preallocate, bool use_shared
     struct vlog_writer_options o = model_options(world->io, world->path, world->dir);
     o.model = model;
     o.preallocate_bytes = preallocate;
-    if (use_shared)
+    if (use_shared) {
         o.shared = world->shared = aligned_alloc(PAGE_BYTES, SHARED_BYTES);
+        memset(world->shared, 0, SHARED_BYTES); /* as a new file */
+    }
     if (is_left)
         o.full = buffer_is_full;
     o.full_arg = world;
