@@ -31,7 +31,7 @@ extern "C" {
 #endif
 
 typedef enum nokv_status {
-#define NOKV_STATUS_ENUM_(name, number, text) name = (number),
+#define NOKV_STATUS_ENUM_(name, number, text) name = number,
     NOKV_STATUS_LIST(NOKV_STATUS_ENUM_)
 #undef NOKV_STATUS_ENUM_
 } nokv_status;
