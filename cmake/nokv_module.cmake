@@ -12,8 +12,8 @@ find_package(Threads REQUIRED)
 
 add_library(nokv_warnings INTERFACE)
 target_compile_definitions(nokv_warnings INTERFACE _GNU_SOURCE)
-# -Wno-format-truncation: gcc warns of each snprintf that could cut a text. Names of files are made by functions that check for it
-# (lsm/names.c), and a message that is cut is meant to be.
+# -Wno-format-truncation: gcc warns of each snprintf that could cut a text. Names of files are made by functions that
+# check for it (lsm/names.c), and a message that is cut is meant to be.
 target_compile_options(nokv_warnings INTERFACE
   -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wcast-qual -Wvla
   -Wwrite-strings -Wundef $<$<C_COMPILER_ID:GNU>:-Wno-format-truncation>

@@ -392,20 +392,27 @@ static void test_full_disk_while_sealing(void **state)
     fixture_deinit(&f);
 }
 
+/* No segment can be closed, and both that may be open at once are filled; how many writes were tried. */
+static uint64_t segments_fill(struct fixture *f)
+{
+    nokv_status status = NOKV_OK;
+    uint64_t written = 0;
+    sim_fail(f->sim, IO_OP_TRUNCATE, IO_VLOG, 1, ENOSPC, true);
+    for (; written < 60 && status == NOKV_OK; written++)
+        status = way_put(f->db, NEW_KEY + written, NOKV_SYNC_NONE);
+    FAILS(NO_SPACE, status);
+    if (strstr(status_message(), "segments of the value log cannot be closed") == NULL)
+        fail_msg("another reason: %s", status_message());
+    return written;
+}
+
 /* No segment can be closed, and both that may be open at once are full: told, and with room all of it goes on. */
 static void test_no_segment_can_be_closed(void **state)
 {
     (void)state;
     struct fixture f;
-    nokv_status status = NOKV_OK;
-    uint64_t written = 0;
     scene_init(&f);
-    sim_fail(f.sim, IO_OP_TRUNCATE, IO_VLOG, 1, ENOSPC, true);
-    for (; written < 60 && status == NOKV_OK; written++)
-        status = way_put(f.db, NEW_KEY + written, NOKV_SYNC_NONE);
-    FAILS(NO_SPACE, status);
-    if (strstr(status_message(), "segments of the value log cannot be closed") == NULL)
-        fail_msg("another reason: %s", status_message());
+    uint64_t written = segments_fill(&f);
     FAILS(NO_SPACE, way_put(f.db, NEW_KEY + 200, NOKV_SYNC_NONE));
     sim_fail_clear(f.sim);
     OK(way_put(f.db, NEW_KEY + written - 1, NOKV_SYNC_NONE));
@@ -424,13 +431,8 @@ static void test_failed_sync_while_segments_are_full(void **state)
 {
     (void)state;
     struct fixture f;
-    nokv_status status = NOKV_OK;
-    uint64_t written = 0;
     scene_init(&f);
-    sim_fail(f.sim, IO_OP_TRUNCATE, IO_VLOG, 1, ENOSPC, true);
-    for (; written < 60 && status == NOKV_OK; written++)
-        status = way_put(f.db, NEW_KEY + written, NOKV_SYNC_NONE);
-    FAILS(NO_SPACE, status);
+    uint64_t written = segments_fill(&f);
     sim_fail(f.sim, IO_OP_SYNC, IO_VLOG, 1, EIO, true);
     FAILS(POISONED, way_put(f.db, NEW_KEY + 200, NOKV_SYNC_NONE));
     assert_true(sim_fail_clear(f.sim));
