@@ -473,6 +473,54 @@ static void test_failure_before_a_seal(void **state)
     fixture_deinit(&f);
 }
 
+struct waiter {
+    nokv_db *db;
+    bool waits; /* under mu */
+};
+
+/* As every wait for background work does, until there is an error. */
+static void *error_wait(void *arg)
+{
+    struct waiter *w = arg;
+    mutex_lock(&w->db->mu);
+    w->waits = true;
+    while (w->db->soft_error == NOKV_OK)
+        cond_wait(&w->db->state_cond, &w->db->mu);
+    mutex_unlock(&w->db->mu);
+    return NULL;
+}
+
+static bool does_wait(struct waiter *w)
+{
+    mutex_lock(&w->db->mu);
+    bool does = w->waits;
+    mutex_unlock(&w->db->mu);
+    return does;
+}
+
+/* Background work that cannot even begin, for want of memory to choose its inputs, is told to those who wait for it. */
+static void test_work_that_cannot_begin(void **state)
+{
+    (void)state;
+    struct fixture f;
+    pthread_t thread;
+    scene_init(&f);
+    OK(nokv_flush(f.db));
+    kv_put(f.db, 10, 1);
+    OK(nokv_flush(f.db));
+    struct waiter w = {.db = f.db};
+    OK(thread_create(&thread, "waiter", error_wait, &w));
+    while (!does_wait(&w))
+        sched_yield();
+    mem_fail_after(0);
+    FAILS(NO_MEMORY, nokv_wait_idle(f.db)); /* two tables are worth a merge when nothing else is to be done */
+    mem_fail_after(UINT64_MAX);
+    thread_join(thread);
+    OK(nokv_wait_idle(f.db));
+    check_ten(&f);
+    fixture_deinit(&f);
+}
+
 static bool size_add(void *arg, const char *path, uint64_t size)
 {
     (void)path;
@@ -860,6 +908,7 @@ int main(void)
         cmocka_unit_test(test_commit_survives_power_cut),
         cmocka_unit_test(test_seal_of_another_call),
         cmocka_unit_test(test_failure_before_a_seal),
+        cmocka_unit_test(test_work_that_cannot_begin),
         cmocka_unit_test(test_flush_of_another_call),
         cmocka_unit_test(test_reopen_after_failed_sync),
         cmocka_unit_test(test_close_on_full_disk),
